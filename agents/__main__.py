@@ -1,0 +1,5 @@
+"""``python -m agents`` is ``lastmile``."""
+
+from agents.cli import main
+
+main()

@@ -1,0 +1,183 @@
+"""The ``lastmile`` command. Each sub-command reads its file, calls one function and says what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from edge.errors import LastmileError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Edge software for parcel lockers, delivery vehicles and the hub that feeds them.",
+)
+simulate = typer.Typer(no_args_is_help=True, help="Simulated hardware that speaks the real bytes.")
+issuer = typer.Typer(no_args_is_help=True, help="Keys that sign commands, and the document that lists them.")
+command = typer.Typer(no_args_is_help=True, help="Signed commands to a node.")
+journal = typer.Typer(no_args_is_help=True, help="Read and verify a node's journal.")
+app.add_typer(simulate, name="simulate")
+app.add_typer(issuer, name="issuer")
+app.add_typer(command, name="command")
+app.add_typer(journal, name="journal")
+
+Config = Annotated[Path, typer.Option("--config", help="The process's TOML file.")]
+Database = Annotated[Path, typer.Argument(help="The node's state.db; it is only read.")]
+
+
+def main() -> None:
+    """Run the command line; an error that a person can mend is told in one line, without a traceback."""
+    try:
+        app()
+    except LastmileError as error:
+        typer.echo(f"lastmile: {error}", err=True)
+        sys.exit(2)
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        asyncio.run(work)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@app.command()
+def run(
+    role: Annotated[Literal["locker", "cloud-sync", "collector"], typer.Argument(help="Which process to be.")],
+    config: Config,
+) -> None:
+    """Run one process until it is told to stop."""
+    from agents import processes
+
+    processes.run(role, config)
+
+
+@app.command()
+def check(config: Annotated[Path, typer.Argument(help="A node's TOML file.")]) -> None:
+    """Read a node's configuration and say what is wrong, and where."""
+    from agents.check import check_node
+
+    for line in check_node(config):
+        typer.echo(line)
+
+
+@app.command()
+def demo(
+    *,
+    once: Annotated[bool, typer.Option("--once", help="Play the whole story by itself and end.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="End with one JSON object of the counts.")] = False,
+    directory: Annotated[Path | None, typer.Option("--dir", help="Where to keep the demo's files.")] = None,
+    broker: Annotated[
+        Literal["auto", "mosquitto", "in-process"], typer.Option(help="auto takes mosquitto where it is installed.")
+    ] = "auto",
+) -> None:
+    """A whole locker on this machine: simulated board, broker, agents, collector, kiosk."""
+    from agents.demo import run_demo
+
+    sys.exit(run_demo(once=once, json=json, directory=directory, broker=broker))
+
+
+@simulate.command("lock-board")
+def lock_board(
+    link: Annotated[Path, typer.Option(help="Symlink to the simulated serial port.")],
+    control: Annotated[Path, typer.Option(help="Unix socket through which doors and faults are moved.")],
+    log: Annotated[Path, typer.Option(help="JSON lines of what physically happened.")],
+    boards: Annotated[int, typer.Option(min=1, max=16)] = 1,
+    locks: Annotated[int, typer.Option(min=1, max=16)] = 16,
+    close_after_ms: Annotated[float | None, typer.Option(help="A person shuts each door so long after.")] = None,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+) -> None:
+    """Kerong CU12/CU16 boards with their locks and doors, on a pseudo-terminal."""
+    from locker.kerong_sim import SimConfig, run_board_simulator
+
+    config = SimConfig(
+        link=link,
+        control=control,
+        log=log,
+        boards=boards,
+        locks=locks,
+        close_after_ms=close_after_ms,
+        seed=seed,
+    )
+    _run(run_board_simulator(config, lambda: typer.echo(f"lock board on {link}")))
+
+
+@issuer.command("new")
+def issuer_new(
+    name: Annotated[str, typer.Argument(help="As nodes will know it: a-z, 0-9, -.")],
+    scope: Annotated[list[str], typer.Option(help="What it may sign for: open, nonce, ack, badge ... (repeat).")],
+    nodes: Annotated[list[str], typer.Option(help="Which nodes, such as acme_* (repeat).")],
+    directory: Annotated[Path, typer.Option("--dir", help="Where the key files go.")] = Path(),
+    root: Annotated[Path | None, typer.Option(help="The root's private key: signs a new issuers document.")] = None,
+    document: Annotated[Path | None, typer.Option(help="The issuers document to add to.")] = None,
+    days: Annotated[int, typer.Option(min=1, max=3650)] = 365,
+) -> None:
+    """Make a key and, with the root at hand, list it in the issuers document."""
+    from agents.issuer_file import add_issuer
+
+    for line in add_issuer(
+        name, tuple(scope), tuple(nodes), directory=directory, root=root, document=document, days=days, wall=time.time()
+    ):
+        typer.echo(line)
+
+
+@command.command("open")
+def command_open(
+    node: Annotated[str, typer.Argument(help="tenant_name")],
+    door: Annotated[str, typer.Argument(help="The name on the door.")],
+    config: Annotated[Path, typer.Option("--as", help="issuer.toml: who signs, and the broker.")],
+) -> None:
+    """Open one door by a signed command with a nonce, and wait for the node's own word. Exit 0 only when it opened."""
+    from agents.issuer import open_door
+    from agents.settings import IssuerSettings
+    from edge.result import Status
+    from edge.settings_file import read_settings
+    from edge.system_clock import SystemClock
+
+    settings = read_settings(config, IssuerSettings)
+    result = asyncio.run(
+        open_door(
+            settings,
+            node,
+            door,
+            base=config.parent,
+            clock=SystemClock(),
+            random=secrets.token_bytes,
+            say=lambda line: typer.echo(line, err=True),
+        )
+    )
+    typer.echo(f"{result.status.value}{': ' + result.reason if result.reason else ''}")
+    sys.exit(0 if result.status is Status.DONE else 1)
+
+
+@journal.command("tail")
+def journal_tail(
+    database: Database, count: Annotated[int, typer.Option("-n", min=1, max=10_000, help="How many.")] = 20
+) -> None:
+    """The last events, one a line."""
+    from agents.journal_view import tail
+
+    for line in tail(database, count):
+        typer.echo(line)
+
+
+@journal.command("verify")
+def journal_verify(
+    database: Database,
+    role_key: Annotated[Path, typer.Option("--role-key", help="The node's public role key.")],
+) -> None:
+    """Check the whole audit chain and every seal. Exit 0 only when nothing is missing or changed."""
+    from agents.journal_view import verify
+
+    verdict = verify(database, role_key)
+    for line in verdict.lines:
+        typer.echo(line)
+    sys.exit(0 if verdict.sound else 1)

@@ -1,0 +1,62 @@
+"""cloud-sync: the process of a node that has the network, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from agents.settings import Broker, NodeSettings
+from cloud_sync.client_mqtt import BrokerSettings, MqttBroker, TlsFiles
+from cloud_sync.pump import Pacing
+from cloud_sync.service import CloudSync
+from edge.health import Health
+from edge.health_http import serve_health
+from edge.health_systemd import Notifier, feed
+from edge.link_socket import connect
+from edge.supervisor import OnDeath, Supervisor
+from edge.system_clock import SystemClock
+
+EVENTS_LIMIT_S = 7200.0
+"""The pump says so at least each hour (its longest pause); twice that means that it hangs."""
+
+
+def broker_settings(broker: Broker, client_id: str, base: Path) -> BrokerSettings:
+    """The broker as the MQTT client takes it, with paths made absolute."""
+    tls = broker.tls
+    return BrokerSettings(
+        host=broker.host,
+        client_id=client_id,
+        port=broker.port,
+        protocol=broker.protocol,
+        tls=None if tls is None else TlsFiles(str(base / tls.ca), str(base / tls.certificate), str(base / tls.key)),
+        keepalive=broker.keepalive,
+    )
+
+
+async def run_cloud_sync(settings: NodeSettings, base: Path) -> None:
+    """Carry until the process is told to stop. Raises ``LastmileError`` for what an operator has to mend first."""
+    clock, health = SystemClock(), Health()
+    supervisor = Supervisor(clock, random.random, health)
+    node = f"{settings.node.tenant}_{settings.node.name}"
+    sync = CloudSync(
+        open_agent=lambda: connect(base / settings.link.socket),
+        broker=MqttBroker(broker_settings(settings.broker, node, base)),
+        pacing=Pacing(pace=settings.sync.pace),
+        clock=clock,
+        random=random.random,
+        new_token=lambda: secrets.token_urlsafe(16),
+        longest_pause=settings.sync.max_backoff_s,
+        progress=lambda part: health.progress(part, clock.mono()),
+    )
+    supervisor.keep("carry", sync.run, on_death=OnDeath.RESTART)
+    if settings.health:
+        path = base / settings.health / "cloud-sync.sock"
+        supervisor.keep("health", lambda: serve_health(path, health, CollectorRegistry(), clock))
+    notifier = Notifier(os.environ, pid=os.getpid())
+    notifier.ready()
+    supervisor.keep("watchdog", lambda: feed(notifier, health, clock))
+    await supervisor.run_until_signal()

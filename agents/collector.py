@@ -1,0 +1,62 @@
+"""A collector: keeps the events of its nodes and signs that it holds them."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from agents.cloud_sync import broker_settings
+from agents.settings import CollectorSettings
+from cloud_sync.client_mqtt import MqttBroker
+from cloud_sync.collector import load_nodes
+from cloud_sync.collector_asyncio import Collector
+from cloud_sync.collector_sql import CollectorStore
+from edge.acks import sign_ack
+from edge.health import Health
+from edge.health_http import serve_health
+from edge.health_systemd import Notifier, feed
+from edge.keys_file import read_signing_key, read_verify_key
+from edge.supervisor import Supervisor
+from edge.system_clock import SystemClock
+
+
+async def run_collector(settings: CollectorSettings, base: Path) -> None:
+    """Collect until the process is told to stop. Raises ``LastmileError`` for what an operator has to mend first."""
+    clock, health = SystemClock(), Health()
+    supervisor = Supervisor(clock, random.random, health)
+    key = read_signing_key(base / settings.keys.ack)
+    nodes = load_nodes(
+        (each.tenant, f"{each.tenant}_{each.name}", (read_verify_key(base / each.role_key),)) for each in settings.nodes
+    )
+    # Several collectors of one consumer share its subscription, so each is a client of its own.
+    client_id = f"{settings.name}-{secrets.token_hex(4)}"
+    store = CollectorStore(str(base / settings.database), consumer=settings.name, clock=clock)
+    await store.open()
+    try:
+        collector = Collector(
+            consumer=settings.name,
+            client_id=client_id,
+            nodes=nodes,
+            broker=MqttBroker(broker_settings(settings.broker, client_id, base)),
+            store=store,
+            sign=lambda ack: sign_ack(ack, key),
+            clock=clock,
+            random=random.random,
+            new_token=lambda: secrets.token_urlsafe(16),
+            subscribe=settings.subscribe,
+            progress=lambda part: health.progress(part, clock.mono()),
+        )
+        supervisor.keep("collect", collector.run)
+        if settings.health:
+            path = base / settings.health / "collector.sock"
+            supervisor.keep("health", lambda: serve_health(path, health, CollectorRegistry(), clock))
+        notifier = Notifier(os.environ, pid=os.getpid())
+        notifier.ready()
+        supervisor.keep("watchdog", lambda: feed(notifier, health, clock))
+        await supervisor.run_until_signal()
+    finally:
+        await store.close()

@@ -1,0 +1,364 @@
+"""The role agent of a locker: everything that holds its hardware, its ledger and its decisions, joined here."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import os
+import pwd
+import random
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from prometheus_client import CollectorRegistry
+
+import web
+from agents.locker_upkeep import LockerUpkeep
+from agents.settings import NodeSettings
+from edge import jose, log
+from edge.command import Command, Kind, Rule
+from edge.command_desk import CommandDesk, Ended, Take
+from edge.errors import ConfigError, VerificationError
+from edge.health import Health
+from edge.health_http import serve_health
+from edge.health_systemd import Notifier, feed
+from edge.identity import Identity, identify
+from edge.inbox_sql import SqlInbox
+from edge.issuers import BADGE, OPEN, Issuers, read_issuers
+from edge.journal import Limits
+from edge.journal_open_sql import Place, open_journal
+from edge.journal_read_sql import JournalReader
+from edge.journal_sql import SqlJournal
+from edge.journal_upkeep_asyncio import Upkeep
+from edge.keys import SealingKey, SigningKey, VerifyKey
+from edge.keys_file import read_sealing_key, read_signing_key, read_verify_key
+from edge.link import Out, Serving
+from edge.link_desk_sql import HeldIssuers, RoleFacts, RoleLinkDesk
+from edge.link_socket import LinkServer
+from edge.nonce import NonceBook
+from edge.result import Status
+from edge.serial_asyncio import SerialPort
+from edge.supervisor import OnDeath, Supervisor
+from edge.system_clock import SystemClock
+from locker.board_serial import SerialBoards, Wiring
+from locker.cabinet_asyncio import Cabinet
+from locker.compartment import Compartment, Size
+from locker.contract import Open
+from locker.door import Done, Outcome
+from locker.kiosk_http import build_kiosk, listen_kiosk, serve_kiosk
+from locker.latch import Latch
+from locker.ledger_file import newest_copy, rebuild_ledger
+from locker.ledger_sql import LOCKER_STEPS, LedgerStore, RunningTime, SqlLedger
+from locker.pickup_code import KEY_BYTES, CodeHasher, issue
+from locker.service import LockerService, Terms
+from locker.sessions_asyncio import Sessions
+from locker.settling import IssuedCode
+
+_MIB = 1024 * 1024
+POLL_LIMIT_S = 30.0
+"""A bus whose every board times out needs 16 x 0.6 s a round; beyond three rounds its owner hangs."""
+UPKEEP_LIMIT_S = 60.0
+"""A slow card may sync for seconds; a minute without a commit means that nothing can be kept."""
+TOKEN_BYTES = 32
+
+OPEN_RULES: Mapping[str, Rule] = {"open": Rule(Kind.ACTUATION, OPEN, Open)}
+_STATUS = {
+    Outcome.OPENED: Status.DONE,
+    Outcome.JAMMED: Status.FAILED,
+    Outcome.UNSENT: Status.FAILED,
+    Outcome.UNKNOWN: Status.UNKNOWN,
+}
+
+
+class _Trust(msgspec.Struct, frozen=True):
+    """What the key files say."""
+
+    role: SigningKey
+    identity: Identity
+    roots: tuple[VerifyKey, ...]
+    issuers: Issuers
+    hub: SealingKey
+    hasher: CodeHasher
+
+
+def software() -> str:
+    """The release that runs, as presence and HELLO tell it."""
+    return importlib.metadata.version("lastmile-edge")
+
+
+def read_trust(settings: NodeSettings, base: Path) -> _Trust:
+    """Read every key file. Raises ``ConfigError`` naming the file."""
+    keys = settings.keys
+    role = read_signing_key(base / keys.role)
+    roots = tuple(read_verify_key(base / each) for each in keys.roots)
+    return _Trust(
+        role=role,
+        identity=identify(settings.node.tenant, settings.node.name, role.public),
+        roots=roots,
+        issuers=read_issuers(_read(base / keys.issuers).strip(), roots, held_version=0),
+        hub=read_sealing_key(base / keys.hub),
+        hasher=_hasher(base / keys.code),
+    )
+
+
+def _hasher(path: Path) -> CodeHasher:
+    key = _read(path)
+    if len(key) != KEY_BYTES:
+        raise ConfigError(f"{path}: {len(key)} bytes", remedy=f"make it with {KEY_BYTES} random bytes")
+    return CodeHasher(key)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}", remedy="name a file that this user can read") from error
+
+
+class LockerAgent:
+    """One locker, wired. ``run`` serves until the process is told to stop."""
+
+    def __init__(self, settings: NodeSettings, base: Path) -> None:
+        self._settings = settings
+        self._base = base
+        self._clock = SystemClock()
+        self._health = Health()
+        self._log = log.get_logger("agents.locker")
+        self._supervisor = Supervisor(self._clock, random.random, self._health)
+        self._trust = read_trust(settings, base)
+        self._place = Place(base / settings.store.directory / "state.db")
+        store = settings.store
+        self._limits = Limits(store.max_mib * _MIB, store.reserve_mib * _MIB, store.audit_days * 86_400.0)
+
+    async def run(self) -> None:
+        """Open, recover, serve. Raises ``LastmileError`` for what an operator has to mend first."""
+        journal = self._open_journal()
+        journal.start()
+        try:
+            await self._serve(journal)
+        finally:
+            await journal.close()
+
+    def _open_journal(self) -> SqlJournal:
+        self._place.database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        opened = open_journal(
+            self._place,
+            steps=LOCKER_STEPS,
+            rebuild=lambda connection: rebuild_ledger(connection, newest_copy(self._place.database)),
+            consumers=self._settings.node.consumers,
+            source=self._trust.identity.source,
+            clock=self._clock,
+            random=os.urandom,
+            sealer=self._trust.role,
+            limits=self._limits,
+        )
+        if opened.quarantined is not None:
+            self._log.error("store.quarantined", file=str(opened.quarantined))
+        return opened.journal
+
+    async def _serve(self, journal: SqlJournal) -> None:
+        trust, clock = self._trust, self._clock
+        running = RunningTime(await journal.write(lambda transaction: stored_running(transaction.sql)), clock)
+        upkeep = LockerUpkeep(self._place.database, clock)
+        store = LedgerStore(journal, running, upkeep.changed)
+        await store.keep(self._begin)
+        issuers = HeldIssuers(trust.issuers, trust.roots, journal)
+        await issuers.load()
+        service = self._service(store, issuers)
+        cabinet = self._cabinet(service)
+        service.attach(cabinet)
+        nonces = NonceBook(os.urandom)
+        server: LinkServer
+
+        def send(command: str, result: bytes) -> None:
+            server.push(Out("res", command, result))
+
+        desk = CommandDesk(
+            identity=trust.identity,
+            session=journal.session,
+            role_key=trust.role,
+            clock=clock,
+            nonces=nonces,
+            inbox=(inbox := SqlInbox(journal)),
+            rules=OPEN_RULES,
+            acts={"open": _open_door(service)},
+            send=send,
+        )
+        link_desk = self._link_desk(journal, issuers, desk, cabinet)
+        server = LinkServer(self._base / self._settings.link.socket, link_desk, uids=_uids(self._settings), clock=clock)
+        journal.on_growth = server.wake
+        await self._recover(service, desk, inbox)
+        self._keep_tasks(journal, cabinet, server, upkeep, store)
+        await self._open_kiosk(service)
+        try:
+            await self._supervisor.run_until_signal()
+        finally:
+            link_desk.close()
+
+    def _begin(self, ledger: SqlLedger) -> None:
+        ledger.add_compartments(each.door for each in self._settings.locker.compartments)
+
+    def _service(self, store: LedgerStore, issuers: HeldIssuers) -> LockerService:
+        trust, clock = self._trust, self._clock
+        terms = Terms(trust.identity.node, self._settings.locker.terms.hold_hours * 3600.0)
+
+        def make_code(taken: Callable[[bytes], bool], parcel: str) -> IssuedCode:
+            code = issue(os.urandom, trust.hasher, taken)
+            told = {"parcel": parcel, "code": code.typed, "extension": code.extension}
+            sealed = jose.seal(msgspec.json.encode(told), trust.hub).decode()
+            return IssuedCode(trust.hasher.of(code), sealed, trust.hub.kid)
+
+        def read_badge(token: str) -> Mapping[str, Any]:
+            wall = clock.wall() if clock.trusted() else None
+            claims, _ = issuers.now.check(
+                token.encode(), jose.BADGE, BADGE, node=trust.identity.node, audience=None, wall=wall
+            )
+            return claims
+
+        return LockerService(
+            terms=terms,
+            store=store,
+            sessions=Sessions(os.urandom),
+            clock=clock,
+            random=os.urandom,
+            hasher=trust.hasher,
+            issue=make_code,
+            read_badge=read_badge,
+            background=lambda name, work: self._supervisor.spawn(name, work, fatal=True),
+        )
+
+    def _cabinet(self, service: LockerService) -> Cabinet:
+        locker = self._settings.locker
+        port = SerialPort(str(self._base / locker.bus.port), baud=locker.bus.baud, clock=self._clock)
+        wirings = [
+            Wiring(each.address, each.locks, closed_bit=each.closed_bit, item_sensors=each.item_sensors)
+            for each in locker.boards
+        ]
+        compartments = [
+            Compartment(each.door, Latch(each.board, each.lock), Size(each.size), each.height_mm)
+            for each in locker.compartments
+        ]
+        return Cabinet(compartments, SerialBoards(port, self._clock, wirings), self._clock, told=service.heard)
+
+    def _link_desk(
+        self, journal: SqlJournal, issuers: HeldIssuers, desk: CommandDesk, cabinet: Cabinet
+    ) -> RoleLinkDesk:
+        identity = self._trust.identity
+        return RoleLinkDesk(
+            facts=RoleFacts(identity, "locker", software(), self._settings.node.consumers),
+            journal=journal,
+            reader=JournalReader(self._place.database, identity.source, journal.session, self._clock),
+            issuers=issuers,
+            commands=desk,
+            clock=self._clock,
+            serving=lambda: any(cabinet.serviceable(door) for door in cabinet.compartments),
+        )
+
+    async def _recover(self, service: LockerService, desk: CommandDesk, inbox: SqlInbox) -> None:
+        """Follow what a crash cut short; a command whose door is not being followed has no outcome to be known."""
+        followed: dict[str, asyncio.Future[Status]] = {}
+        loop = asyncio.get_running_loop()
+
+        async def ended(jti: str, done: Done) -> None:
+            followed[jti].set_result(_STATUS[done.outcome])
+
+        followed.update({jti: loop.create_future() for jti in await service.recover(ended)})
+
+        async def outcome(jti: str) -> Status:
+            return await followed[jti] if jti in followed else Status.UNKNOWN
+
+        if await inbox.unfinished():
+            self._supervisor.spawn("recover-commands", lambda: desk.recover(outcome), fatal=True)
+
+    def _keep_tasks(
+        self, journal: SqlJournal, cabinet: Cabinet, server: LinkServer, upkeep: LockerUpkeep, store: LedgerStore
+    ) -> None:
+        clock, health, keep = self._clock, self._health, self._supervisor.keep
+        health.expect("bus", mono=clock.mono(), limit_s=POLL_LIMIT_S)
+        health.expect("journal", mono=clock.mono(), limit_s=UPKEEP_LIMIT_S)
+        journal_upkeep = Upkeep(
+            journal, self._place, self._limits, clock, lambda: health.progress("journal", clock.mono())
+        )
+        keep("bus", lambda: cabinet.poll(lambda: health.progress("bus", clock.mono())))
+        keep("journal", journal_upkeep.run, on_death=OnDeath.END)
+        keep("link", server.serve)
+        keep("copies", upkeep.write_copies)
+        keep("upkeep", lambda: upkeep.sweep(store))
+        keep("serving", lambda: self._tell_serving(cabinet, server))
+        if self._settings.health:
+            path = self._base / self._settings.health / "role.sock"
+            keep("health", lambda: serve_health(path, health, CollectorRegistry(), clock))
+
+    async def _tell_serving(self, cabinet: Cabinet, server: LinkServer) -> None:
+        told: bool | None = None
+        while True:
+            serving = any(cabinet.serviceable(door) for door in cabinet.compartments)
+            if serving is not told:
+                told = serving
+                server.push(Serving(serving))
+            await self._clock.sleep(1.0)
+
+    async def _open_kiosk(self, service: LockerService) -> None:
+        kiosk = self._settings.locker.kiosk
+        token = boot_token(self._base / kiosk.token_file)
+        page = self._base / kiosk.page if kiosk.page else Path(web.__file__).parent / "dist" / "kiosk"
+        host = f"[{kiosk.host}]" if ":" in kiosk.host else kiosk.host
+        names = {f"{host}:{kiosk.port}", f"localhost:{kiosk.port}"}
+        app = build_kiosk(service, token=token, static=page, hosts=frozenset(names), clock=self._clock)
+        listener = listen_kiosk(kiosk.host, kiosk.port)
+        self._supervisor.keep("kiosk", lambda: serve_kiosk(app, listener), on_death=OnDeath.END)
+        notifier = Notifier(os.environ, pid=os.getpid())
+        notifier.ready()
+        self._log.info("locker.ready", node=self._trust.identity.node, kiosk=f"http://{host}:{kiosk.port}/")
+        self._supervisor.keep("watchdog", lambda: feed(notifier, self._health, self._clock))
+
+
+def _open_door(service: LockerService) -> Callable[[Command, msgspec.Struct, Take, Ended], Awaitable[None]]:
+    async def act(command: Command, args: msgspec.Struct, take: Take, ended: Ended) -> None:
+        if not isinstance(args, Open) or args.door != command.claims.subject:
+            # The nonce was given out for the subject: arguments may not name another door.
+            raise VerificationError("bad_args", "the door is not the command's subject", remedy="name one door")
+
+        async def told(done: Done) -> None:
+            await ended(_STATUS[done.outcome], done.doubt.value if done.doubt else done.outcome.value)
+
+        await service.open_by_command(args.door, command.claims.jti, _taking(take), told)
+
+    return act
+
+
+def _taking(take: Take) -> Callable[[Any], None]:
+    return lambda ledger: take(ledger.transaction)
+
+
+def boot_token(path: Path) -> str:
+    """The kiosk's token: made once a boot (the file lies in /run) and kept over restarts of this process."""
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), "w") as file:
+            file.write(token)
+        return token
+
+
+def _uids(settings: NodeSettings) -> frozenset[int]:
+    found = set()
+    for user in settings.link.users:
+        try:
+            found.add(user if isinstance(user, int) else pwd.getpwnam(user).pw_uid)
+        except KeyError as error:
+            raise ConfigError(
+                f"link.users names {user!r}, who is no user here", remedy="install the sysusers file, or name another"
+            ) from error
+    return frozenset(found)
+
+
+def stored_running(connection: Any) -> float:
+    """Running seconds as the process before stored them."""
+    (seconds,) = connection.execute("SELECT running FROM budget").fetchone()
+    return float(seconds)

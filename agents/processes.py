@@ -1,0 +1,58 @@
+"""Runs one of the product's processes: its settings, its log, its event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from agents.settings import CollectorSettings, NodeSettings
+from edge import log
+from edge.errors import LastmileError
+from edge.settings_file import read_settings
+
+COMMAND: tuple[str, ...] = (sys.executable, "-m", "agents")
+"""How another process of the product is started from here: the demo does."""
+
+
+def run(role: str, config: Path) -> None:
+    """Be ``role`` (locker, cloud-sync, collector) until told to stop. Raises ``LastmileError`` when it cannot."""
+    if role == "collector":
+        _collector(config)
+    else:
+        settings = read_settings(config, NodeSettings)
+        log.configure(level=settings.log.level)
+        if role == "locker":
+            _locker(settings, config.parent)
+        else:
+            _cloud_sync(settings, config.parent)
+
+
+def _locker(settings: NodeSettings, base: Path) -> None:
+    from agents.locker import LockerAgent
+
+    _until_stopped(LockerAgent(settings, base).run)
+
+
+def _cloud_sync(settings: NodeSettings, base: Path) -> None:
+    from agents.cloud_sync import run_cloud_sync
+
+    _until_stopped(lambda: run_cloud_sync(settings, base))
+
+
+def _collector(config: Path) -> None:
+    from agents.collector import run_collector
+
+    settings = read_settings(config, CollectorSettings)
+    log.configure(level=settings.log.level)
+    _until_stopped(lambda: run_collector(settings, config.parent))
+
+
+def _until_stopped(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    try:
+        asyncio.run(work())
+    except LastmileError as error:
+        log.get_logger("agents").error("ended", fault=error.fault.value, what=error.what, remedy=error.remedy)
+        sys.exit(1)

@@ -1,0 +1,194 @@
+"""What stands in the configuration files: ``node.toml`` for the two processes of a node, ``collector.toml`` for a consumer."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from edge.settings import Settings
+
+Path = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+"""Of a file; a relative one is meant from the configuration file's own directory."""
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9-]{1,48}\Z")]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
+
+
+class Node(Settings, frozen=True):
+    """Who this node is."""
+
+    tenant: Name
+    name: Name
+    role: Literal["locker"]
+    consumers: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1, max_length=3)]
+    """Who keeps its events; each has a key with the scope ``ack`` in the issuers document."""
+
+
+class Store(Settings, frozen=True):
+    """Where the role agent keeps its database and how large it may grow."""
+
+    directory: Path
+    max_mib: Annotated[int, msgspec.Meta(ge=16, le=65_536)] = 512
+    reserve_mib: Annotated[int, msgspec.Meta(ge=0, le=1024)] = 16
+    audit_days: Annotated[int, msgspec.Meta(ge=1, le=3650)] = 30
+
+
+class Keys(Settings, frozen=True):
+    """Key files of the role agent; private ones must be readable by its user alone."""
+
+    role: Path
+    """Ed25519, private: signs seals and results."""
+    code: Path
+    """32 random bytes: pickup codes are hashed with it."""
+    roots: Annotated[tuple[Path, ...], msgspec.Meta(min_length=1, max_length=2)]
+    """Ed25519, public: the operator's roots."""
+    issuers: Path
+    """The issuers document, signed by one of the roots."""
+    hub: Path
+    """X25519, public: pickup codes leave the node sealed to it."""
+
+
+class Link(Settings, frozen=True):
+    """The socket between the two processes of the node."""
+
+    socket: Path
+    users: tuple[Annotated[str, msgspec.Meta(min_length=1)] | int, ...] = ("lm-sync",)
+    """Whose processes may connect: user names or numbers."""
+
+
+class Kiosk(Settings, frozen=True):
+    """The kiosk's server."""
+
+    token_file: Path
+    host: Literal["127.0.0.1", "::1"] = "127.0.0.1"
+    port: Port = 8080
+    page: Path = ""
+    """The built page; empty for the one that came with the program."""
+
+
+class Bus(Settings, frozen=True):
+    """The serial line that the lock boards share."""
+
+    port: Path
+    baud: Literal[9600, 19200, 57600, 115200] = 19200
+
+
+class Board(Settings, frozen=True):
+    """One board as it was calibrated."""
+
+    address: Annotated[int, msgspec.Meta(ge=0, le=15)]
+    kind: Literal["kerong"] = "kerong"
+    locks: Annotated[int, msgspec.Meta(ge=1, le=16)] = 16
+    closed_bit: Literal[0, 1] = 1
+    item_sensors: bool = False
+
+
+class Compartment(Settings, frozen=True):
+    """One compartment: the name on its door, its latch, its size, the height of its handle above the floor."""
+
+    door: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9-]{1,16}\Z")]
+    board: Annotated[int, msgspec.Meta(ge=0, le=15)]
+    lock: Annotated[int, msgspec.Meta(ge=0, le=15)]
+    size: Literal["S", "M", "L"]
+    height_mm: Annotated[int, msgspec.Meta(ge=0, le=4000)]
+
+
+class Terms(Settings, frozen=True):
+    """What the operator promises."""
+
+    hold_hours: Annotated[int, msgspec.Meta(ge=1, le=2160)] = 72
+
+
+class Locker(Settings, frozen=True):
+    """The cabinet."""
+
+    bus: Bus
+    boards: Annotated[tuple[Board, ...], msgspec.Meta(min_length=1, max_length=16)]
+    compartments: Annotated[tuple[Compartment, ...], msgspec.Meta(min_length=1, max_length=256)]
+    kiosk: Kiosk
+    terms: Terms = Terms()
+
+
+class Tls(Settings, frozen=True):
+    """PEM files of mutual TLS."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+
+
+class Broker(Settings, frozen=True):
+    """Where the broker is."""
+
+    host: Annotated[str, msgspec.Meta(min_length=1)]
+    port: Port = 8883
+    protocol: Literal["5", "3.1.1"] = "5"
+    tls: Tls | None = None
+    keepalive: Annotated[int, msgspec.Meta(ge=5, le=3600)] = 30
+
+
+class Sync(Settings, frozen=True):
+    """How cloud-sync sends."""
+
+    pace: Annotated[float, msgspec.Meta(gt=0, le=10_000)] = 50.0
+    """MQTT messages a second, a batch being one."""
+    max_backoff_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 300.0
+
+
+class Log(Settings, frozen=True):
+    """What is written to the journal of the service manager."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class NodeSettings(Settings, frozen=True):
+    """``node.toml``."""
+
+    node: Node
+    store: Store
+    keys: Keys
+    link: Link
+    broker: Broker
+    locker: Locker
+    sync: Sync = Sync()
+    health: Path = ""
+    """Directory of the health sockets; empty for none."""
+    log: Log = Log()
+
+
+class KnownNode(Settings, frozen=True):
+    """A node whose events a collector keeps, with the public role key that its seals must carry."""
+
+    tenant: Name
+    name: Name
+    role_key: Path
+
+
+class CollectorKeys(Settings, frozen=True):
+    ack: Path
+    """Ed25519, private: signs acks; its public half stands in the issuers document with the scope ``ack``."""
+
+
+class CollectorSettings(Settings, frozen=True):
+    """``collector.toml``."""
+
+    name: Name
+    """The consumer's name, as the nodes' configurations have it."""
+    database: Path
+    broker: Broker
+    keys: CollectorKeys
+    nodes: Annotated[tuple[KnownNode, ...], msgspec.Meta(min_length=1)]
+    subscribe: Literal["shared", "plain"] = "shared"
+    health: Path = ""
+    log: Log = Log()
+
+
+class IssuerSettings(Settings, frozen=True):
+    """``issuer.toml``: whoever signs commands, and the nodes they are for."""
+
+    name: Name
+    """As the issuers document lists the key."""
+    key: Path
+    """Ed25519, private."""
+    broker: Broker
+    nodes: Annotated[tuple[KnownNode, ...], msgspec.Meta(min_length=1)]

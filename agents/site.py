@@ -1,0 +1,204 @@
+"""Makes everything a site needs to run on one machine: fresh keys, the issuers document, configurations."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from edge import jose
+from edge.identifiers import uuid7
+from edge.issuers import ACK, BADGE, NONCE, OPEN, Entry, IssuersDocument, sign_issuers
+from edge.keys import OpeningKey, SigningKey
+from edge.keys_file import write_private_key, write_public_key
+from locker.badge import claims_for
+from locker.pickup_code import KEY_BYTES
+
+YEAR_S = 365 * 86_400
+SHIFT_S = 8 * 3600
+ROWS = ("S", "S", "M", "L")
+"""Sizes of a column from the floor up; the demonstration cabinet has four columns."""
+COLUMNS = 4
+ROW_MM = 300
+FIRST_MM = 450
+
+
+class Site(msgspec.Struct, frozen=True):
+    """Where the parts of a site lie, below ``directory``."""
+
+    directory: Path
+    tenant: str = "demo"
+    name: str = "corner"
+
+    @property
+    def node(self) -> str:
+        return f"{self.tenant}_{self.name}"
+
+    @property
+    def node_toml(self) -> Path:
+        return self.directory / "node.toml"
+
+    @property
+    def collector_toml(self) -> Path:
+        return self.directory / "collector.toml"
+
+    @property
+    def database(self) -> Path:
+        return self.directory / "store" / "state.db"
+
+    @property
+    def collected(self) -> Path:
+        return self.directory / "collector.db"
+
+    @property
+    def socket(self) -> Path:
+        return self.directory / "run" / "role.sock"
+
+    @property
+    def token(self) -> Path:
+        return self.directory / "run" / "kiosk.token"
+
+    @property
+    def port(self) -> Path:
+        return self.directory / "run" / "bus"
+
+    @property
+    def sim_control(self) -> Path:
+        return self.directory / "run" / "sim.sock"
+
+    @property
+    def witness(self) -> Path:
+        return self.directory / "witness.jsonl"
+
+    def key(self, name: str) -> Path:
+        return self.directory / "keys" / name
+
+
+class Courier(msgspec.Struct, frozen=True):
+    """What a courier of the demonstration carries."""
+
+    badge: str
+    pin: str
+
+
+def make_keys(site: Site, *, wall: float, random: Callable[[int], bytes] = os.urandom) -> Courier:
+    """Make every key of the site, list the public ones, and issue one courier's badge."""
+    site.key("").mkdir(parents=True, exist_ok=True)
+    made = {name: SigningKey.generate(random) for name in ("root", "role", "issuer", "hub-ack", "badges")}
+    for name, key in made.items():
+        write_private_key(site.key(f"{name}.pem"), key)
+        write_public_key(site.key(f"{name}.jwk"), key.public)
+    hub = OpeningKey.generate(random)
+    write_private_key(site.key("hub.pem"), hub)
+    write_public_key(site.key("hub.jwk"), hub.public)
+    code_key = site.key("code.key")
+    code_key.touch(mode=0o600)
+    code_key.write_bytes(random(KEY_BYTES))
+    now = int(wall)
+    listed = (("issuer", "staff", (NONCE, OPEN)), ("hub-ack", "hub", (ACK,)), ("badges", "badges", (BADGE,)))
+    entries = tuple(
+        Entry(
+            jwk=made[key].public.jwk(),
+            name=name,
+            scopes=scopes,
+            nodes=(f"{site.tenant}_*",),
+            not_before=now - 3600,
+            not_after=now + YEAR_S,
+        )
+        for key, name, scopes in listed
+    )
+    document = IssuersDocument(version=1, issued_at=now, keys=entries)
+    site.key("issuers.jws").write_bytes(sign_issuers(document, made["root"]))
+    return _badge(site, made["badges"], wall, random)
+
+
+def _badge(site: Site, key: SigningKey, wall: float, random: Callable[[int], bytes]) -> Courier:
+    pin = f"{int.from_bytes(random(8), 'big') % 10**8:08d}"
+    claims = claims_for(
+        jti=uuid7(wall, random(10)),
+        courier=f"courier-{random(4).hex()}",
+        nodes=(site.node,),
+        run=f"run-{random(4).hex()}",
+        nbf=int(wall) - 3600,
+        exp=int(wall) - 3600 + SHIFT_S,
+        pin=pin,
+        random=random,
+    )
+    return Courier(jose.sign({**claims, "iss": "badges"}, jose.BADGE, key).decode(), pin)
+
+
+def write_settings(site: Site, *, broker_port: int, kiosk_port: int, protocol: str, subscribe: str, uid: int) -> None:
+    """Write ``node.toml`` and ``collector.toml``. Plain MQTT, so only for a broker on this machine."""
+    for directory in ("run", "store"):
+        (site.directory / directory).mkdir(parents=True, exist_ok=True)
+    broker = f'host = "127.0.0.1"\nport = {broker_port}\nprotocol = "{protocol}"\n'
+    site.node_toml.write_text(
+        f"""[node]
+tenant = "{site.tenant}"
+name = "{site.name}"
+role = "locker"
+consumers = ["hub"]
+
+[store]
+directory = "store"
+reserve_mib = 1
+
+[keys]
+role = "keys/role.pem"
+code = "keys/code.key"
+roots = ["keys/root.jwk"]
+issuers = "keys/issuers.jws"
+hub = "keys/hub.jwk"
+
+[link]
+socket = "run/role.sock"
+users = [{uid}]
+
+[broker]
+{broker}
+[sync]
+max_backoff_s = 2.0
+
+[locker.bus]
+port = "run/bus"
+
+[[locker.boards]]
+address = 0
+item_sensors = true
+
+[locker.kiosk]
+token_file = "run/kiosk.token"
+port = {kiosk_port}
+
+{_compartments()}"""
+    )
+    site.collector_toml.write_text(
+        f"""name = "hub"
+database = "collector.db"
+subscribe = "{subscribe}"
+
+[broker]
+{broker}
+[keys]
+ack = "keys/hub-ack.pem"
+
+[[nodes]]
+tenant = "{site.tenant}"
+name = "{site.name}"
+role_key = "keys/role.jwk"
+"""
+    )
+
+
+def _compartments() -> str:
+    doors = []
+    for column in range(COLUMNS):
+        for row, size in enumerate(ROWS):
+            lock = column * len(ROWS) + row
+            doors.append(
+                f'[[locker.compartments]]\ndoor = "{lock + 1:02d}"\nboard = 0\nlock = {lock}\n'
+                f'size = "{size}"\nheight_mm = {FIRST_MM + ROW_MM * row}\n'
+            )
+    return "\n".join(doors)

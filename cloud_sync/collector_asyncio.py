@@ -1,0 +1,216 @@
+"""What a consumer does: takes in every event of its nodes, and signs for what a seal proves.
+
+The broker hears that a message arrived once it is committed as unproven; the node hears that an event is held only when
+it is proven, by a signed ack. In between the node keeps it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal, Protocol
+
+from cloud_sync.collector import Batch, Node, Standing, check_result, read_events
+from cloud_sync.ports import FAILURE, Broker, BrokerConnection, BrokerLost, Message, Progress, first_of
+from cloud_sync.presence import decode
+from cloud_sync.session import FIRST_PAUSE, LONGEST_PAUSE, STABLE_AFTER
+from cloud_sync.topics import CONSUMED, Kind, NodeTopics, consumer_probe, parse, shared
+from cloud_sync.waiting_asyncio import within
+from cloud_sync.wants import Wants
+from edge import log
+from edge.acks import MAX_JOURNALS, Ack
+from edge.backoff import Backoff
+from edge.clock import Clock
+from edge.errors import ConfigError, ProtocolError, StoreError
+
+MAX_MESSAGES = 500
+"""Messages in one commit; with batches of 64 KiB that is 32 MiB at most."""
+SWEEP = 1.0
+"""Seconds between two looks at what is held now; the first after a quiet time comes at once."""
+SETTLE_SOURCES = 200
+"""Nodes settled in one transaction."""
+PROBE_TIMEOUT = 5.0
+"""Seconds for our own message to come back."""
+
+
+class Store(Protocol):
+    """Where events are kept. Raises ``StoreError``; nothing was kept then."""
+
+    async def take(self, batch: Batch) -> None: ...
+
+    async def settle(self, sources: Iterable[str]) -> Mapping[str, Standing]: ...
+
+
+class Collector:
+    """One consumer. ``sign`` makes a signed ack; ``nodes`` are by name; ``client_id`` is unique in the group."""
+
+    def __init__(  # noqa: PLR0913  everything it touches is handed in
+        self,
+        *,
+        consumer: str,
+        client_id: str,
+        nodes: Mapping[str, Node],
+        broker: Broker,
+        store: Store,
+        sign: Callable[[Ack], bytes],
+        clock: Clock,
+        random: Callable[[], float],
+        new_token: Callable[[], str],
+        subscribe: Literal["shared", "plain"] = "shared",
+        progress: Progress = lambda _: None,
+    ) -> None:
+        if not nodes:
+            raise ConfigError("a collector without nodes", remedy="name at least one node and its role's public key")
+        self._consumer = consumer
+        self._nodes = nodes
+        self._broker = broker
+        self._store = store
+        self._sign = sign
+        self._clock = clock
+        self._random = random
+        self._new_token = new_token
+        self._wish = subscribe
+        self._progress = progress
+        self._log = log.get_logger("collector")
+        self._sources = {node.source: node for node in nodes.values()}
+        self._probe_topic = consumer_probe(next(iter(nodes.values())).tenant, client_id)
+        self._probe = ""
+        self._probed = asyncio.Event()
+        self._fresh: set[str] = set()
+        self._due = asyncio.Event()
+        self._wants = Wants()
+        self.subscribed: Literal["", "shared", "plain"] = ""
+        """How it listens now; "" while it is not known to hear anything."""
+        self.acks = 0
+
+    async def run(self) -> None:
+        """Collect until cancelled."""
+        backoff = Backoff(self._random, first_s=FIRST_PAUSE, cap_s=LONGEST_PAUSE, stable_s=STABLE_AFTER)
+        while True:
+            began = self._clock.mono()
+            try:
+                await self._one_connection()
+            except* (BrokerLost, StoreError) as lost:
+                self._log.warning("collector_interrupted", what=str(first_of(lost)))
+            self.subscribed = ""
+            self._progress("broker")
+            await self._clock.sleep(backoff.after(self._clock.mono() - began))
+
+    async def _one_connection(self) -> None:
+        connection = await self._broker.connect(None)
+        try:
+            # Rows may wait from before, and the last acks may not have arrived: look at every node once.
+            self._mark(self._sources)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._read(connection), name="collector-read")
+                tasks.create_task(self._sweep(connection), name="collector-sweep")
+                tasks.create_task(self._listen(connection), name="collector-listen")
+        finally:
+            await connection.close()
+
+    async def _listen(self, connection: BrokerConnection) -> None:
+        """Subscribe in the way that works here: a broker without shared subscriptions takes one and sends nothing."""
+        if self._wish == "shared" and await self._hears(connection, shared(self._consumer, self._probe_topic)):
+            await self._subscribe(connection, [shared(self._consumer, name) for name in CONSUMED])
+            self.subscribed = "shared"
+        else:
+            if self._wish == "shared":
+                self._log.warning("no_shared_subscription", remedy="one collector is enough here; run no second one")
+            heard = await self._hears(connection, self._probe_topic)
+            await self._subscribe(connection, CONSUMED)
+            self.subscribed = "plain" if heard else ""
+        self._log.info("listening", how=self.subscribed or "not proven")
+
+    async def _hears(self, connection: BrokerConnection, topic_filter: str) -> bool:
+        """Whether a message to ourselves comes back through ``topic_filter``."""
+        self._probe = self._new_token()
+        self._probed.clear()
+        codes = await connection.subscribe([topic_filter])
+        code = await (await connection.send(self._probe_topic, self._probe.encode()))
+        if max(code, *codes) >= FAILURE:
+            return False
+        return await within(self._clock, PROBE_TIMEOUT, self._probed)
+
+    async def _subscribe(self, connection: BrokerConnection, filters: Sequence[str]) -> None:
+        codes = await connection.subscribe(filters)
+        denied = [name for name, code in zip(filters, codes, strict=False) if code >= FAILURE]
+        if denied:
+            self._log.error("rights_missing", denied=denied, remedy="let the collector read its nodes' topics")
+
+    # In.
+
+    async def _read(self, connection: BrokerConnection) -> None:
+        while True:
+            messages = await connection.next_messages(MAX_MESSAGES)
+            self._progress("read")
+            batch = Batch()
+            for message in messages:
+                self._sort(message, batch)
+            await self._store.take(batch)
+            for message in messages:
+                connection.ack(message)
+            self._mark(node.source for node, _ in batch.events)
+            self._mark(node.source for node, _ in batch.presences.values())
+
+    def _sort(self, message: Message, batch: Batch) -> None:
+        if message.topic == self._probe_topic:
+            if message.payload == self._probe.encode():
+                self._probed.set()
+            return
+        try:
+            topic = parse(message.topic)
+        except ProtocolError:
+            batch.strays.append("unknown_topic")
+            return
+        node = self._nodes.get(topic.node)
+        if node is None:
+            batch.strays.append("unknown_node")
+        elif topic.kind in (Kind.EVENT, Kind.BATCH):
+            batch.events.append((node, read_events(node, topic, message.payload)))
+        elif topic.kind is Kind.PRESENCE:
+            self._sort_presence(node, message, batch)
+        elif topic.kind is Kind.RESULT:
+            if check_result(node, topic.name, message.payload):
+                batch.results.append((node, topic.name, message.payload))
+            else:
+                batch.strays.append("forged_result")
+
+    def _sort_presence(self, node: Node, message: Message, batch: Batch) -> None:
+        try:
+            batch.presences[node.name] = (node, decode(message.payload))
+        except ProtocolError:
+            batch.strays.append("malformed_presence")
+
+    def _mark(self, sources: Iterable[str]) -> None:
+        self._fresh.update(sources)
+        if self._fresh:
+            self._due.set()
+
+    # Held.
+
+    async def _sweep(self, connection: BrokerConnection) -> None:
+        while True:
+            await within(self._clock, SWEEP, self._due)
+            self._due.clear()
+            fresh, self._fresh = self._fresh, set()
+            sources = sorted(fresh | self._wants.open())
+            for at in range(0, len(sources), SETTLE_SOURCES):
+                standings = await self._store.settle(sources[at : at + SETTLE_SOURCES])
+                for source, standing in standings.items():
+                    await self._acknowledge(connection, source, standing, fresh=source in fresh)
+            self._progress("sweep")
+            if fresh:
+                await self._clock.sleep(SWEEP)
+
+    async def _acknowledge(self, connection: BrokerConnection, source: str, standing: Standing, *, fresh: bool) -> None:
+        node = self._sources[source]
+        if standing.alarms:
+            self._log.error("quarantined", node=node.name, rows=standing.alarms, remedy="look at who can publish as it")
+        want = self._wants.due(source, standing.missing, self._clock.mono())
+        if not want and not (fresh and standing.journals):
+            return
+        # The latest epochs; an earlier one has its turn again when more of it comes.
+        journals = dict(list(standing.journals.items())[-MAX_JOURNALS:])
+        token = self._sign(Ack(self._consumer, node.audience, journals, tuple(want)))  # type: ignore[arg-type]
+        _ = await connection.send(NodeTopics(node.tenant, node.name).ack(self._consumer), token)
+        self.acks += 1

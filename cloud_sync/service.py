@@ -1,0 +1,388 @@
+"""What cloud-sync does: it carries the role agent's events out and signed commands in, and keeps nothing of its own.
+
+Two things come and go independently, the role agent behind the local socket and the broker. ``keep_agent`` and
+``keep_broker`` hold on to one each; everything between them runs inside ``_one_connection``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TypeVar, cast
+
+from cloud_sync.ports import (
+    FAILURE,
+    AgentLink,
+    Broker,
+    BrokerConnection,
+    BrokerLost,
+    BrokerRefused,
+    Message,
+    Progress,
+    Will,
+    expected,
+    first_of,
+)
+from cloud_sync.presence import Presence, encode
+from cloud_sync.pump import Ask, Pacing, Pause, Pump, Send
+from cloud_sync.session import FIRST_PAUSE, LONGEST_PAUSE, STABLE_AFTER, LinkInput, LinkState, after
+from cloud_sync.topics import Kind, NodeTopics, Topic, parse
+from cloud_sync.waiting_asyncio import within
+from edge import link, log
+from edge.backoff import Backoff
+from edge.clock import Clock
+from edge.errors import DeviceError, ProtocolError
+from edge.link import Events, HeldAnswer, LinkNumber, OfferAnswer, Out, Request, Serving, Wake, Welcome
+
+T = TypeVar("T")
+
+PRESENCE_EVERY = 3600.0
+"""Seconds after which retained copies are published again: brokers lose them."""
+PROBE_TIMEOUT = 10.0
+"""Seconds for our own message to come back: a satellite link needs 1.2 for the two ways."""
+PROBE_AGAIN = 60.0
+"""Seconds between probes while rights are missing: a person may be giving them now."""
+AGENT_PAUSE = 0.2
+LONGEST_AGENT_PAUSE = 5.0
+"""Seconds between tries of the local socket: the role agent starts again within ten."""
+MAX_OUTGOING = 256
+"""Results and live samples that wait for a connection. A result that falls out is recorded in the journal, and the
+issuer asks again."""
+
+
+class CloudSync:
+    """One node's way to its broker. ``random`` gives floats in [0, 1); ``new_token`` an unguessable word."""
+
+    def __init__(
+        self,
+        *,
+        open_agent: Callable[[], Awaitable[AgentLink]],
+        broker: Broker,
+        pacing: Pacing,
+        clock: Clock,
+        random: Callable[[], float],
+        new_token: Callable[[], str],
+        longest_pause: float = LONGEST_PAUSE,
+        progress: Progress = lambda _: None,
+    ) -> None:
+        self._open_agent = open_agent
+        self._broker = broker
+        self._clock = clock
+        self._random = random
+        self._new_token = new_token
+        self._longest_pause = longest_pause
+        self._progress = progress
+        self._log = log.get_logger("cloud_sync")
+        self.pump = Pump(pacing)
+        self.state = LinkState.WAITING
+        self.dropped: Counter[str] = Counter()
+        """Messages that came and were not passed on, by reason."""
+        self._agent: AgentLink | None = None
+        self._welcome: Welcome | None = None
+        self._serving = False
+        self._link = LinkNumber(0, 0, "")
+        self._agent_there = asyncio.Event()
+        self._connection: BrokerConnection | None = None
+        self._nudged = asyncio.Event()
+        self._presence_due = asyncio.Event()
+        self._outgoing: deque[Out] = deque(maxlen=MAX_OUTGOING)
+        self._out_due = asyncio.Event()
+        self._reported: Out | None = None
+        self._probe = ""
+        self._probed = asyncio.Event()
+
+    async def run(self) -> None:
+        """Carry until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_agent(), name="keep-agent")
+            tasks.create_task(self._keep_broker(), name="keep-broker")
+
+    # The role agent.
+
+    async def _keep_agent(self) -> None:
+        backoff = Backoff(self._random, first_s=AGENT_PAUSE, cap_s=LONGEST_AGENT_PAUSE, stable_s=LONGEST_AGENT_PAUSE)
+        while True:
+            began = self._clock.mono()
+            try:
+                await self._serve_agent()
+            except (DeviceError, ProtocolError) as error:
+                self._log.warning("agent_gone", what=error.what)
+            await self._clock.sleep(backoff.after(self._clock.mono() - began))
+
+    async def _serve_agent(self) -> None:
+        agent = await self._open_agent()
+        try:
+            welcome = expected(await agent.ask(link.Hello), Welcome)
+            await self._greet(agent, welcome)
+            while True:
+                self._heed(await agent.next_push())
+        finally:
+            self._agent_left(agent)
+            await agent.close()
+
+    async def _greet(self, agent: AgentLink, welcome: Welcome) -> None:
+        NodeTopics(welcome.tenant, welcome.node)
+        self._log.info("agent_here", node=welcome.node, role=welcome.role, session=welcome.session)
+        self._agent, self._welcome, self._serving = agent, welcome, welcome.serving
+        self.pump.journals(welcome.journals, self._clock.mono())
+        self.pump.wake()
+        if self._connection and self._outdated():
+            await self._connection.close()
+        self._agent_there.set()
+        self._nudged.set()
+        self._presence_due.set()
+
+    def _outdated(self) -> bool:
+        """Whether a new epoch has begun: it counts its links anew, and the will at the broker names the old one."""
+        journals = self._welcome.journals if self._welcome else ()
+        return bool(journals) and journals[-1].epoch != self._link.epoch
+
+    def _agent_left(self, agent: AgentLink) -> None:
+        if self._agent is agent:
+            self._agent = None
+            self._agent_there.clear()
+            self._serving = False
+            self._presence_due.set()
+
+    def _heed(self, push: Wake | Out | Serving) -> None:
+        match push:
+            case Wake():
+                self.pump.wake()
+                self._nudged.set()
+            case Serving(serving):
+                self._serving = serving
+                self._presence_due.set()
+            case Out():
+                self._put_out(push)
+
+    def _put_out(self, out: Out) -> None:
+        if out.kind == "reported":
+            self._reported = out
+        if out.kind == "live" and not self._connection:
+            return  # only the newest sample is worth anything
+        self._outgoing.append(out)
+        self._out_due.set()
+
+    async def _ask(self, make: Callable[[int], Request], kind: type[T]) -> T:
+        """The role agent's answer, also when it has to come back first. Raises ``ProtocolError`` for a refusal."""
+        while True:
+            await self._agent_there.wait()
+            agent = self._agent
+            if agent is None:
+                continue
+            try:
+                return expected(await agent.ask(make), kind)
+            except DeviceError:
+                self._agent_left(agent)
+
+    # The broker.
+
+    async def _keep_broker(self) -> None:
+        backoff = Backoff(self._random, first_s=FIRST_PAUSE, cap_s=self._longest_pause, stable_s=STABLE_AFTER)
+        while True:
+            await self._agent_there.wait()
+            self._change(LinkInput.AGENT_READY)
+            began = self._clock.mono()
+            try:
+                await self._one_connection()
+            except* (BrokerLost, ProtocolError) as lost:
+                error = first_of(lost)
+                self._log.warning("broker_lost", what=str(error), refused=isinstance(error, BrokerRefused))
+            self._connection = None
+            lasted = self._clock.mono() - began if self.state is not LinkState.CONNECTING else 0.0
+            self._change(LinkInput.LOST)
+            self._progress("broker")
+            await self._clock.sleep(backoff.after(lasted))
+            self._change(LinkInput.PAUSED)
+
+    async def _one_connection(self) -> None:
+        self._link = await self._ask(link.Link, LinkNumber)
+        welcome = cast("Welcome", self._welcome)
+        topics = NodeTopics(welcome.tenant, welcome.node)
+        connection = await self._broker.connect(Will(topics.presence, self._presence(online=False)))
+        self._connection = connection
+        try:
+            self._change(LinkInput.ACCEPTED)
+            if self._outdated():
+                raise BrokerLost("the role agent began a new epoch", remedy="connected again with a new link number")
+            denied = await self._subscribe(connection, topics)
+            self.pump.connected(connection.window, connection.max_packet)
+            self._presence_due.set()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._read_inbox(connection), name="inbox")
+                tasks.create_task(self._prove_rights(connection, topics, denied), name="probe")
+                tasks.create_task(self._keep_presence(connection, topics), name="presence")
+                tasks.create_task(self._carry_out(connection, topics), name="out")
+                tasks.create_task(self._carry_events(connection, topics), name="events")
+        finally:
+            await self._say_goodbye(connection, topics)
+
+    async def _say_goodbye(self, connection: BrokerConnection, topics: NodeTopics) -> None:
+        """A DISCONNECT keeps the will from being published, so what it says is said before."""
+        with contextlib.suppress(BrokerLost):
+            _ = await connection.send(topics.presence, self._presence(online=False), qos=0, retain=True)
+        await connection.close()
+
+    async def _subscribe(self, connection: BrokerConnection, topics: NodeTopics) -> list[str]:
+        """The filters that the broker refused."""
+        codes = await connection.subscribe(topics.inward())
+        return [name for name, code in zip(topics.inward(), codes, strict=False) if code >= FAILURE]
+
+    async def _prove_rights(self, connection: BrokerConnection, topics: NodeTopics, denied: list[str]) -> None:
+        """Write to ourselves until it comes back: a broker may take every message, pass on none, and say nothing."""
+        while True:
+            self._probe = self._new_token()
+            self._probed.clear()
+            code = await (await connection.send(topics.probe, self._probe.encode()))
+            came = code < FAILURE and await within(self._clock, PROBE_TIMEOUT, self._probed)
+            if came and not denied:
+                self._change(LinkInput.PROVEN)
+                self._log.info("online", link=self._link.link)
+                return
+            if self.state is LinkState.PROBING:
+                self._change(LinkInput.DENIED)
+            remedy = f"give {self._node()} its topic rights"
+            self._log.error("rights_missing", probe="came" if came else "lost", denied=denied, remedy=remedy)
+            await self._clock.sleep(PROBE_AGAIN)
+            denied = await self._subscribe(connection, topics)
+
+    async def _keep_presence(self, connection: BrokerConnection, topics: NodeTopics) -> None:
+        while True:
+            self._presence_due.clear()
+            await (await connection.send(topics.presence, self._presence(online=True), retain=True))
+            if self._reported:
+                await (await connection.send(topics.reported, self._reported.payload, retain=True))
+            self._progress("presence")
+            await within(self._clock, PRESENCE_EVERY, self._presence_due)
+
+    def _presence(self, *, online: bool) -> bytes:
+        welcome = cast("Welcome", self._welcome)
+        return encode(
+            Presence(
+                online=online,
+                serving=online and self._serving,
+                link=self._link.link,
+                session=welcome.session,
+                epoch=self._link.epoch,
+                role=welcome.role,
+                version=welcome.software,
+                at=datetime.fromtimestamp(self._clock.wall(), UTC),
+            )
+        )
+
+    # Outwards.
+
+    async def _carry_events(self, connection: BrokerConnection, topics: NodeTopics) -> None:
+        """The heart: ask the pump, do what it says, tell it what came of it."""
+        while True:
+            self._progress("events")
+            self._nudged.clear()
+            step = self.pump.next_step(self._clock.mono())
+            match step:
+                case Ask():
+                    await self._pull(step)
+                case Send():
+                    await self._send(connection, topics, step)
+                case Pause(seconds):
+                    await within(self._clock, min(seconds, PRESENCE_EVERY), self._nudged)
+
+    async def _pull(self, step: Ask) -> None:
+        def request(n: int) -> link.Pull:
+            return link.Pull(n, step.epoch, step.event_class.value, step.after, step.limit)
+
+        try:
+            events = await self._ask(request, Events)
+        except ProtocolError as error:
+            # The epoch is held and gone, or the agent began another one: its next word says so.
+            self._log.warning("pull_refused", epoch=step.epoch, what=error.what)
+            events = Events(0, (), step.after)
+        self.pump.pulled(step, events.bodies, events.upto, self._clock.mono())
+
+    async def _send(self, connection: BrokerConnection, topics: NodeTopics, step: Send) -> None:
+        topic = topics.batch(step.event_class) if step.batch else topics.event(step.event_class)
+        answer = asyncio.ensure_future(await connection.send(topic, step.payload))
+
+        def delivered(done: asyncio.Future[int]) -> None:
+            if not done.cancelled() and done.exception() is None:
+                self.pump.delivered(step.ticket, done.result(), self._clock.mono())
+                self._nudged.set()
+
+        answer.add_done_callback(delivered)
+
+    async def _carry_out(self, connection: BrokerConnection, topics: NodeTopics) -> None:
+        while True:
+            self._out_due.clear()
+            while self._outgoing:
+                await self._send_out(connection, topics, self._outgoing[0])
+                self._outgoing.popleft()
+            await self._out_due.wait()
+
+    async def _send_out(self, connection: BrokerConnection, topics: NodeTopics, out: Out) -> None:
+        try:
+            match out.kind:
+                case "res":
+                    _ = await connection.send(topics.result(out.name), out.payload)
+                case "live":
+                    _ = await connection.send(topics.live(out.name), out.payload, qos=0)
+                case "reported":
+                    _ = await connection.send(topics.reported, out.payload, retain=True)
+                case _:
+                    self.dropped["unknown_out"] += 1
+        except ProtocolError:
+            self.dropped["unknown_out"] += 1
+
+    # Inwards.
+
+    async def _read_inbox(self, connection: BrokerConnection) -> None:
+        """In the order of arrival; a message is acknowledged only when the role agent has dealt with it."""
+        while True:
+            (message,) = await connection.next_messages(1)
+            self._progress("inbox")
+            try:
+                await self._take(message)
+            except ProtocolError as error:
+                self.dropped["refused"] += 1
+                self._log.warning("message_refused", topic=message.topic, what=error.what)
+            connection.ack(message)
+
+    async def _take(self, message: Message) -> None:
+        topic = parse(message.topic)
+        if topic.node != self._node():
+            self.dropped["foreign"] += 1
+        elif topic.kind is Kind.PROBE:
+            if message.payload == self._probe.encode():
+                self._probed.set()
+        elif len(message.payload) > link.MAX_TOKEN_BYTES:
+            self.dropped["oversized"] += 1
+        elif topic.kind is Kind.ACK:
+            await self._take_ack(topic, message)
+        elif topic.kind is Kind.COMMAND and message.retain:
+            # A kept command would be carried out again at every reconnect.
+            self.dropped["retained_command"] += 1
+        elif topic.kind in (Kind.COMMAND, Kind.DESIRED, Kind.ISSUERS):
+            await self._offer(topic, message)
+        else:
+            self.dropped["unknown"] += 1
+
+    async def _take_ack(self, topic: Topic, message: Message) -> None:
+        answer = await self._ask(lambda n: link.Held(n, topic.name, message.payload), HeldAnswer)
+        if answer.refused:
+            self.dropped[f"ack_{answer.refused}"] += 1
+            return
+        self.pump.journals(answer.journals, self._clock.mono())
+        self.pump.want(answer.want)
+        self._nudged.set()
+
+    async def _offer(self, topic: Topic, message: Message) -> None:
+        answer = await self._ask(lambda n: link.Offer(n, topic.kind.value, topic.name, message.payload), OfferAnswer)
+        for command_id, result in answer.results:
+            self._put_out(Out("res", command_id, result))
+
+    def _node(self) -> str:
+        return self._welcome.node if self._welcome else ""
+
+    def _change(self, happened: LinkInput) -> None:
+        self.state = after(self.state, happened)

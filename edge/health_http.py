@@ -1,0 +1,85 @@
+"""Answers ``GET /health`` (JSON) and ``GET /metrics`` (Prometheus text) on a Unix socket, for local users alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from edge.clock import Clock
+from edge.health import Health
+
+REQUEST_BYTES = 8192
+"""A scraper's request with its headers has a few hundred."""
+
+REQUEST_S = 5.0
+"""For the request to arrive; a local client needs milliseconds."""
+
+MAX_CLIENTS = 8
+"""At once: a scraper, a doctor, a person. Whoever comes above that is turned away."""
+
+_Answer: TypeAlias = tuple[HTTPStatus, str, bytes]
+
+
+async def serve_health(path: Path, health: Health, registry: CollectorRegistry, clock: Clock) -> None:
+    """Serve until cancelled. One request a connection (HTTP/1.0). The socket is made with mode 0660."""
+    pages: dict[bytes, Callable[[], _Answer]] = {
+        b"/health": lambda: _health(health, clock),
+        b"/metrics": lambda: (HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry)),
+    }
+    clients: set[asyncio.StreamWriter] = set()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        clients.add(writer)
+        try:
+            if len(clients) <= MAX_CLIENTS:
+                writer.write(_message(*await _page(reader, pages)))
+                await writer.drain()
+        except (ConnectionError, TimeoutError):
+            pass  # a client that went away or never asked; nobody is owed an answer
+        finally:
+            clients.discard(writer)
+            writer.close()
+
+    server = await asyncio.start_unix_server(answer, path, limit=REQUEST_BYTES)
+    _share_with_group(path)
+    try:
+        await server.serve_forever()
+    finally:
+        server.close()
+        for writer in clients:
+            writer.transport.abort()  # its reader sees the end, and ``answer`` returns by itself
+
+
+def _share_with_group(path: Path) -> None:
+    path.chmod(0o660)
+
+
+async def _page(reader: asyncio.StreamReader, pages: dict[bytes, Callable[[], _Answer]]) -> _Answer:
+    plain = "text/plain; charset=utf-8"
+    try:
+        async with asyncio.timeout(REQUEST_S):
+            request = await reader.readuntil(b"\r\n\r\n")
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        return HTTPStatus.BAD_REQUEST, plain, b"not an HTTP request\n"
+    words = request.split(b"\r\n", 1)[0].split(b" ")
+    page = pages.get(words[1]) if len(words) == len(("GET", "path", "version")) and words[0] == b"GET" else None
+    if page is None:
+        return HTTPStatus.NOT_FOUND, plain, b"GET /health or /metrics\n"
+    return page()
+
+
+def _health(health: Health, clock: Clock) -> _Answer:
+    report = health.report(clock.mono())
+    status = HTTPStatus.OK if report.healthy else HTTPStatus.SERVICE_UNAVAILABLE
+    return status, "application/json", msgspec.json.encode(report) + b"\n"
+
+
+def _message(status: HTTPStatus, kind: str, body: bytes) -> bytes:
+    head = f"HTTP/1.0 {status.value} {status.phrase}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
+    return f"{head}Connection: close\r\n\r\n".encode() + body

@@ -1,0 +1,149 @@
+"""The one place that signs, verifies, seals and opens: compact JWS by Ed25519, compact JWE by ECDH-ES and A256GCM."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+from joserfc import jwe, jws
+from joserfc.errors import JoseError
+from joserfc.jwk import OKPKey
+
+from edge import base64url
+from edge.claims import refused
+from edge.errors import LastmileError, ProtocolError
+from edge.keys import OpeningKey, SealingKey, SigningKey, VerifyKey
+
+COMMAND: Final = "lm-cmd+jwt"
+VOUCHER: Final = "lm-voucher+jwt"
+DESIRED: Final = "lm-desired+jwt"
+ISSUERS: Final = "lm-issuers+jwt"
+ACK: Final = "lm-ack+jwt"
+RESULT: Final = "lm-res+jwt"
+REPORTED: Final = "lm-reported+jwt"
+BADGE: Final = "lm-badge+jwt"
+
+MAX_TOKEN_BYTES = 32 * 1024
+"""One signed thing: fits a packet of the local socket (64 KiB) with room for its frame."""
+
+MAX_HEADER_BYTES = 512
+"""Base64url characters; ours has 230 at most. The header is read before anything is proven, so it is kept small."""
+
+ALGORITHM = "Ed25519"
+"""The fully specified name of RFC 9864: "EdDSA" would leave the curve to the key."""
+
+_SIGNED_MEMBERS = {"alg", "typ", "kid"}
+_SEALED_MEMBERS = {"alg", "enc", "kid", "epk"}
+_WHOLE = {3: "a compact JWS", 5: "a compact JWE"}
+_jws = jws.JWSRegistry(algorithms=[ALGORITHM])
+_jwe = jwe.JWERegistry(algorithms=["ECDH-ES", "A256GCM"])
+
+
+class SigningError(LastmileError, ValueError):
+    """What is to be signed would be refused by every reader. A defect of the caller."""
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """What was signed, and by which key. Who may say such a thing is for the caller to check."""
+
+    claims: dict[str, Any]
+    kid: str
+
+
+def sign(claims: Mapping[str, Any] | msgspec.Struct, typ: str, key: SigningKey) -> bytes:
+    """A compact JWS over ``claims`` as JSON. Raises ``SigningError`` above ``MAX_TOKEN_BYTES``."""
+    header = {"alg": ALGORITHM, "typ": typ, "kid": key.kid}
+    payload = msgspec.json.encode(claims)
+    token = jws.serialize_compact(header, payload, OKPKey.import_key(key.crypto), registry=_jws).encode()
+    if len(token) > MAX_TOKEN_BYTES:
+        raise SigningError(f"{typ} of {len(token)} bytes", remedy=f"say less at once: the limit is {MAX_TOKEN_BYTES}")
+    return token
+
+
+def verify(token: bytes, typ: str, find_key: Callable[[str], VerifyKey]) -> Verified:
+    """The claims of ``token`` when it is exactly a ``typ`` signed by the key that ``find_key`` has for its ``kid``.
+
+    ``find_key`` raises ``VerificationError`` for a key it does not know. Every failure is a ``VerificationError`` with
+    one of the reasons ``oversize, malformed, bad_header, wrong_algorithm, wrong_type, bad_signature, bad_claims``. The
+    header holds ``alg``, ``typ`` and ``kid`` and nothing else, so ``jku, jwk, x5u, x5c, crit, b64`` are all refused.
+    """
+    header = _header(token, 3)
+    if header.get("alg") != ALGORITHM:
+        raise refused("wrong_algorithm", "signed by another algorithm", f"sign it with {ALGORITHM}")
+    if header.get("typ") != typ:
+        raise refused("wrong_type", f"not a {typ}", "send each signed thing where it belongs")
+    kid = _kid(header, _SIGNED_MEMBERS)
+    key = OKPKey.import_key(find_key(kid).crypto)
+    try:
+        signed = jws.deserialize_compact(token, key, registry=_jws)
+    except JoseError as error:
+        raise refused("bad_signature", "the signature does not fit", "ask its sender again") from error
+    return Verified(_object(signed.payload, "bad_claims"), kid)
+
+
+def seal(plaintext: bytes, recipient: SealingKey) -> bytes:
+    """A compact JWE that only ``recipient`` can open. It proves nothing about who sealed it.
+
+    The ephemeral key and the nonce come from the system's generator: a repeated one would give the contents away.
+    """
+    header = {"alg": "ECDH-ES", "enc": "A256GCM", "kid": recipient.kid}
+    return jwe.encrypt_compact(header, plaintext, OKPKey.import_key(recipient.crypto), registry=_jwe).encode()
+
+
+def open_sealed(token: bytes, find_key: Callable[[str], OpeningKey]) -> bytes:
+    """What was sealed. ``find_key`` raises ``VerificationError`` for a ``kid`` that is not ours.
+
+    Raises ``VerificationError`` with ``oversize, malformed, bad_header, wrong_algorithm`` or ``cannot_open``.
+    """
+    header = _header(token, 5)
+    if (header.get("alg"), header.get("enc")) != ("ECDH-ES", "A256GCM"):
+        raise refused("wrong_algorithm", "sealed by another algorithm", "seal it with ECDH-ES and A256GCM")
+    key = OKPKey.import_key(find_key(_kid(header, _SEALED_MEMBERS)).crypto)
+    try:
+        plaintext = jwe.decrypt_compact(token, key, registry=_jwe).plaintext
+    except (JoseError, ValueError) as error:
+        # ValueError: an ephemeral key that is not a point the library can use.
+        raise refused("cannot_open", "sealed for another key, or changed on its way", "ask its sender again") from error
+    return plaintext or b""
+
+
+def _header(token: bytes, segments: int) -> dict[str, Any]:
+    """The header, read but not yet believed, of a token whose every segment is spelt canonically."""
+    if len(token) > MAX_TOKEN_BYTES:
+        raise refused("oversize", f"{len(token)} bytes", f"say it in {MAX_TOKEN_BYTES}")
+    parts = token.split(b".")
+    if len(parts) != segments or len(parts[0]) > MAX_HEADER_BYTES:
+        raise refused("malformed", f"not {_WHOLE[segments]}", "send the compact form")
+    try:
+        decoded = [base64url.decode(part) for part in parts]
+    except ProtocolError as error:
+        raise refused("malformed", f"not {_WHOLE[segments]}", "send the compact form") from error
+    return _object(decoded[0], "bad_header")
+
+
+def _kid(header: dict[str, Any], members: set[str]) -> str:
+    kid = header.get("kid")
+    if set(header) != members or not isinstance(kid, str):
+        raise refused("bad_header", "header members other than " + ", ".join(sorted(members)), "leave them out")
+    return kid
+
+
+def _object(text: bytes, reason: str) -> dict[str, Any]:
+    """One JSON object in strict UTF-8 without a repeated member, at any depth."""
+    try:
+        value = msgspec.json.decode(text)
+        json.loads(text.decode(), object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        raise refused(reason, "not strict JSON", "send one object, each member once") from error
+    if not isinstance(value, dict):
+        raise refused(reason, "JSON, but not an object", "send one object")
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    """Two readers may take different ones of two members with one name, so there must be none."""
+    names = [name for name, _ in pairs]
+    if len(set(names)) != len(names):
+        raise ProtocolError("a member that stands twice", remedy="send each member once")

@@ -1,0 +1,187 @@
+"""Answers cloud-sync for any role: link numbers, events from the journal, acks, and whatever is offered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import msgspec
+
+from edge.acks import read_ack
+from edge.clock import Clock
+from edge.command_desk import CommandDesk
+from edge.errors import VerificationError
+from edge.identity import Identity
+from edge.issuers import Issuers, read_issuers
+from edge.journal_keep_sql import apply_ack, next_link
+from edge.journal_read_sql import JournalReader
+from edge.journal_sql import SqlJournal, SqlTransaction
+from edge.keys import VerifyKey
+from edge.link import (
+    Answer,
+    Events,
+    Held,
+    HeldAnswer,
+    Hello,
+    JournalView,
+    Link,
+    LinkNumber,
+    Offer,
+    OfferAnswer,
+    Pull,
+    Request,
+    Welcome,
+)
+
+T = TypeVar("T")
+
+_ISSUERS = "issuers"
+
+
+class RoleFacts(msgspec.Struct, frozen=True):
+    """What this node tells of itself."""
+
+    identity: Identity
+    role: str
+    software: str
+    consumers: tuple[str, ...]
+
+
+class HeldIssuers:
+    """The issuers document in force: the newer of the configured one and the last that came by the broker."""
+
+    def __init__(self, configured: Issuers, roots: Sequence[VerifyKey], journal: SqlJournal) -> None:
+        self.now = configured
+        self._roots = roots
+        self._journal = journal
+
+    async def load(self) -> None:
+        """Take up what an earlier run was given, where that is newer."""
+        token = await self._journal.write(_stored_issuers)
+        if token:
+            try:
+                self.now = read_issuers(token.encode(), self._roots, held_version=self.now.version)
+            except VerificationError as error:
+                if error.reason != "not_newer":
+                    raise
+
+    async def offer(self, token: bytes) -> None:
+        """Take a newer document; raises ``VerificationError`` for any other."""
+        fresh = read_issuers(token, self._roots, held_version=self.now.version)
+        await self._journal.write(lambda transaction: _store_issuers(transaction, token.decode()))
+        self.now = fresh
+
+
+def _stored_issuers(transaction: SqlTransaction) -> str:
+    row = transaction.sql.execute("SELECT value FROM fact WHERE name = ?", (_ISSUERS,)).fetchone()
+    return "" if row is None else str(row[0])
+
+
+def _store_issuers(transaction: SqlTransaction, token: str) -> None:
+    transaction.sql.execute("INSERT OR REPLACE INTO fact (name, value) VALUES (?, ?)", (_ISSUERS, token))
+
+
+class RoleLinkDesk:
+    """``edge.link_socket.LinkDesk``. ``serving`` says whether the role can serve people now."""
+
+    def __init__(
+        self,
+        *,
+        facts: RoleFacts,
+        journal: SqlJournal,
+        reader: JournalReader,
+        issuers: HeldIssuers,
+        commands: CommandDesk,
+        clock: Clock,
+        serving: Callable[[], bool],
+    ) -> None:
+        self._facts = facts
+        self._journal = journal
+        self._reader = reader
+        self._issuers = issuers
+        self._commands = commands
+        self._clock = clock
+        self._serving = serving
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal-reader")
+        self.refused: dict[str, int] = {}
+        """Acks and documents that were not believed, by reason."""
+
+    def close(self) -> None:
+        self._thread.shutdown()
+        self._reader.close()
+
+    async def answer(self, request: Request) -> Answer:
+        match request:
+            case Hello(n):
+                return await self._welcome(n)
+            case Link(n):
+                return await self._link(n)
+            case Pull(n, epoch, event_class, after, most):
+                pulled = await self._in_thread(lambda: self._reader.pull(epoch, event_class, after, most))
+                return Events(n, pulled.bodies, pulled.upto)
+            case Held():
+                return await self._held(request)
+            case Offer():
+                return await self._offer(request)
+
+    async def _welcome(self, n: int) -> Welcome:
+        facts, identity = self._facts, self._facts.identity
+        return Welcome(
+            n=n,
+            tenant=identity.tenant,
+            node=identity.node,
+            role=facts.role,
+            instance=identity.instance,
+            session=self._journal.session,
+            software=facts.software,
+            serving=self._serving(),
+            consumers=facts.consumers,
+            journals=await self._views(),
+        )
+
+    async def _link(self, n: int) -> LinkNumber:
+        def work(transaction: SqlTransaction) -> LinkNumber:
+            epoch = self._journal.head.epoch
+            return LinkNumber(n, next_link(transaction, epoch), epoch)
+
+        return await self._journal.write(work)
+
+    async def _held(self, request: Held) -> HeldAnswer:
+        facts, clock = self._facts, self._clock
+        wall = clock.wall() if clock.trusted() else None
+        try:
+            ack = read_ack(request.token, self._issuers.now, facts.identity, consumers=facts.consumers, wall=wall)
+        except VerificationError as error:
+            return await self._held_answer(request.n, error.reason, ())
+        outcome = await self._journal.write(
+            lambda transaction: apply_ack(self._journal, transaction, ack.iss, ack, facts.consumers)
+        )
+        return await self._held_answer(request.n, outcome.refused, outcome.want)
+
+    async def _held_answer(self, n: int, refused: str, want: tuple[tuple[str, str, int, int], ...]) -> HeldAnswer:
+        if refused:
+            self._count(refused)
+        return HeldAnswer(n, refused, await self._views(), want)
+
+    async def _offer(self, request: Offer) -> OfferAnswer:
+        if request.kind == "cmd":
+            return OfferAnswer(request.n, await self._commands.offer(request.token, self._issuers.now))
+        if request.kind == _ISSUERS:
+            try:
+                await self._issuers.offer(request.token)
+            except VerificationError as error:
+                self._count(error.reason)
+        else:
+            self._count(f"unknown_{request.kind}")
+        return OfferAnswer(request.n, ())
+
+    async def _views(self) -> tuple[JournalView, ...]:
+        return await self._in_thread(self._reader.views)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _count(self, reason: str) -> None:
+        self.refused[reason] = self.refused.get(reason, 0) + 1

@@ -1,0 +1,1 @@
+"""Codecs of lock boards: bytes in, events out, no I/O."""

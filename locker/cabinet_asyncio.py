@@ -1,0 +1,137 @@
+"""All doors of one cabinet: reads the boards without end, and runs attempts to open a door."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
+
+from edge.clock import Clock
+from edge.errors import ConfigError, DeviceError
+from locker.compartment import Candidate, Compartment
+from locker.contract import DoorState
+from locker.door import DEFAULT_TIMES, Done, DoorTimes, DoorWatch, Happening, Pulse
+from locker.latch import Hook, LockBoards, Reading
+from locker.ledger import CompartmentRow
+
+IDLE_POLL_S = 0.1
+"""Between two queries while nobody is served: tampering is noticed in time, and a CPU of a Pi sees 1 % of load."""
+BUSY_POLL_S = 0.03
+"""While a door is being opened: an opening is confirmed by two readings, so the customer's screen follows in 0.1 s."""
+ANSWERED_WITHIN_S = 5.0
+"""A board that has been silent for longer cannot be asked to open anything; shorter gaps are noise on the line."""
+
+NEVER = float("-inf")
+
+Told = Callable[[str, Happening], Awaitable[None]]
+Commit = Callable[[int], Awaitable[None]]
+
+
+class Cabinet:
+    """Every door by its name. ``told`` hears what readings show, in order, and is waited for before the next reading."""
+
+    def __init__(
+        self,
+        compartments: Sequence[Compartment],
+        boards: LockBoards,
+        clock: Clock,
+        *,
+        told: Told,
+        times: DoorTimes = DEFAULT_TIMES,
+    ) -> None:
+        self.compartments = {each.door: each for each in compartments}
+        self._boards = boards
+        self._clock = clock
+        self._told = told
+        self._watches = {door: DoorWatch(times) for door in self.compartments}
+        self._readings = dict.fromkeys(self.compartments, Reading(Hook.UNKNOWN))
+        self._answered = dict.fromkeys(sorted({each.latch.board for each in compartments}), NEVER)
+        self._read = asyncio.Event()
+
+    def of(self, door: str) -> Compartment:
+        """Raises ``ConfigError`` for a door that this cabinet does not have."""
+        compartment = self.compartments.get(door)
+        if compartment is None:
+            raise ConfigError(f"no door {door!r}", remedy="name a door of this cabinet's configuration")
+        return compartment
+
+    def state(self, door: str) -> DoorState:
+        return self._watches[door].state
+
+    def standing(self, door: str) -> Hook:
+        """How the door stands now; UNKNOWN when that is not surely known."""
+        return self._watches[door].standing(self._clock.mono())
+
+    def reading(self, door: str) -> Reading:
+        """What the sensors say for choosing a compartment: the hook as it stands, and whether something lies inside."""
+        return Reading(self.standing(door), self._readings[door].item)
+
+    def serviceable(self, door: str) -> bool:
+        """Whether the door's board answers, so that it makes sense to ask it to open anything."""
+        return self._clock.mono() - self._answered[self.of(door).latch.board] <= ANSWERED_WITHIN_S
+
+    def candidate(self, row: CompartmentRow) -> Candidate | None:
+        """A compartment with what its sensors say; None for one that is not wired, or whose board does not answer."""
+        if row.door not in self.compartments or not self.serviceable(row.door):
+            return None
+        return Candidate(self.compartments[row.door], row.state, self.reading(row.door), row.uses)
+
+    def opening(self) -> str | None:
+        """The door that is being opened now."""
+        return next((door for door, watch in self._watches.items() if watch.attempting), None)
+
+    async def poll(self, progress: Callable[[], None]) -> None:
+        """Read all boards in turn, for ever."""
+        while True:
+            for board in self._answered:
+                await self._poll_board(board)
+                progress()
+                await self._clock.sleep(BUSY_POLL_S if self.opening() else IDLE_POLL_S)
+
+    async def attempt(self, door: str, commit: Commit) -> Done:
+        """Open ``door``: its first pulse is committed already, ``commit(n)`` keeps each further one before it is sent."""
+        watch = self._watches[door]
+        watch.begin(self._clock.mono())
+        return await self._follow(door, watch, commit)
+
+    def resume(self, door: str, before: Hook) -> Coroutine[Any, Any, Done]:
+        """Find out what became of an attempt that a crash cut short. Never pulses; call it before the first reading."""
+        watch = self._watches[door]
+        watch.resume(before, self._clock.mono())
+        return self._follow(door, watch, _no_pulse)
+
+    async def _follow(self, door: str, watch: DoorWatch, commit: Commit) -> Done:
+        while not isinstance(step := watch.next_step(self._clock.mono()), Done):
+            if isinstance(step, Pulse):
+                await self._pulse(door, watch, step.number, commit)
+            else:
+                await self._read.wait()
+        return step
+
+    async def _pulse(self, door: str, watch: DoorWatch, number: int, commit: Commit) -> None:
+        if number > 1:
+            await commit(number)
+            if not isinstance(watch.next_step(self._clock.mono()), Pulse):
+                return  # a reading came in while it was committed: the door moved, or is in doubt
+        watch.pulsed(self._clock.mono())
+        try:
+            await self._boards.pulse(self.compartments[door].latch)
+        except DeviceError:
+            watch.unsent()
+
+    async def _poll_board(self, board: int) -> None:
+        readings = await self._boards.readings(board)
+        now = self._clock.mono()
+        if any(reading.hook is not Hook.UNKNOWN for reading in readings):
+            self._answered[board] = now
+        for door, compartment in self.compartments.items():
+            if compartment.latch.board == board and compartment.latch.lock < len(readings):
+                reading = self._readings[door] = readings[compartment.latch.lock]
+                for happening in self._watches[door].observe(reading.hook, now):
+                    await self._told(door, happening)
+        self._read.set()
+        self._read = asyncio.Event()
+
+
+async def _no_pulse(_: int) -> None:
+    """Stands where a resumed attempt has nothing to commit, because it never pulses."""

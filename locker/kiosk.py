@@ -1,0 +1,174 @@
+"""The words of the kiosk's HTTP API: what the page may ask, what it hears, and what the desk behind it must do."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import AsyncIterator
+from typing import Annotated, Literal, Protocol
+
+import msgspec
+
+from locker.contract import DoorState, Reason
+
+SUBPROTOCOL = "lastmile.kiosk.v1"
+"""What a watching WebSocket speaks; the token travels beside it, as a second offer that begins with ``token.``."""
+
+BODY_LIMIT = 4096
+"""Bytes of a request. The largest honest one carries a courier's signed badge of about 1 KiB."""
+
+
+STATUS: dict[Reason, int] = {
+    Reason.TYPO: 422,
+    Reason.NO_SUCH_CODE: 404,
+    Reason.EXPIRED: 410,
+    Reason.USED: 410,
+    Reason.WAIT: 429,
+    Reason.EXTENSION_NEEDED: 422,
+    Reason.BUSY: 409,
+    Reason.OUT_OF_SERVICE: 409,
+    Reason.CONFIRM_NEEDED: 409,
+    Reason.NOT_ALLOWED: 403,
+    Reason.BOOKING_REFUSED: 409,
+    Reason.NO_ROOM: 409,
+}
+"""One HTTP status for each reason: 422 type it again, 404 and 410 no such door for you, 429 later, 409 not as things
+stand now. Always 4xx, also for ``out_of_service``: the server is well and knows that the door is not."""
+
+
+class SessionKind(enum.Enum):
+    """What the door is opened for."""
+
+    COLLECT = "collect"
+    DEPOSIT = "deposit"
+
+
+class SessionState(enum.Enum):
+    """How far an attempt to open one door has come, as the page is told. ``ENDED`` is final."""
+
+    UNLOCKING = "unlocking"
+    OPEN = "open"
+    JAMMED = "jammed"
+    UNKNOWN = "unknown"
+    CLOSED = "closed"
+    ENDED = "ended"
+
+
+class SessionView(msgspec.Struct, frozen=True):
+    """A session as the page sees it.
+
+    ``opened`` says whether the door was *seen* to open in this session, so that a page that comes late and finds only
+    ``ended`` can still tell a parcel that was handed over from a door that never moved.
+    """
+
+    session: str
+    kind: SessionKind
+    door: str
+    state: SessionState
+    opened: bool
+
+
+class DoorView(msgspec.Struct, frozen=True):
+    """A door for ``GET /api/doors``: its name on the front, its size, whether a seated person reaches it, its state.
+
+    What lies behind a door is not told.
+    """
+
+    door: str
+    size: str
+    low: bool
+    state: DoorState
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """Committed, and about to be pulsed: the session to follow and the door to stand at."""
+
+    session: str
+    door: str
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """Not done. ``retry_after`` is seconds until asking again may help, None if time alone will not."""
+
+    reason: Reason
+    retry_after: float | None = None
+
+
+class CollectRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``POST /api/collect``. The digits as typed; spaces and dashes are the desk's to judge."""
+
+    code: Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
+    extension: Annotated[str, msgspec.Meta(min_length=1, max_length=16)] | None = None
+    confirm: bool = False
+
+    def __repr__(self) -> str:
+        return f"CollectRequest(confirm={self.confirm})"  # never the code: whatever is printed may be logged
+
+
+class DepositRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``POST /api/deposit``. ``badge`` is the courier's signed badge as scanned, ``low`` asks for a door in reach."""
+
+    badge: Annotated[str, msgspec.Meta(min_length=1, max_length=3072)]
+    pin: Annotated[str, msgspec.Meta(min_length=1, max_length=16)]
+    booking: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    size: Literal["S", "M", "L"]
+    low: bool = False
+
+    def __repr__(self) -> str:
+        return f"DepositRequest(booking={self.booking!r}, size={self.size!r}, low={self.low})"
+
+
+class EndRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``POST /api/sessions/{id}/end``. ``empty``: the courier leaves no parcel, so closing the door stores none."""
+
+    empty: bool = False
+
+
+class Desk(Protocol):
+    """What stands behind the kiosk. Its methods raise only ``edge.errors.LastmileError``."""
+
+    async def collect(self, code: str, extension: str | None, confirm: bool) -> Accepted | Refused:  # noqa: FBT001 - the API's own word
+        """Judge a typed code. Returns after the commit and before the pulse; the door is told by the session."""
+        ...
+
+    async def deposit(self, badge: str, pin: str, booking: str, size: str, low: bool) -> Accepted | Refused:  # noqa: FBT001 - the API's own word
+        """Choose a compartment for a courier's parcel and open it. The deposit is complete when the door has closed."""
+        ...
+
+    def session(self, session: str) -> SessionView | None:
+        """The session as it stands, or None if it is not known (any more)."""
+        ...
+
+    def watch(self, session: str) -> AsyncIterator[SessionView]:
+        """The session as it stands, then each change, ending after ``ENDED``. Only for a session that is known."""
+        ...
+
+    def doors(self) -> list[DoorView]:
+        """Every door, in the order of their names."""
+        ...
+
+    async def end(self, session: str, empty: bool) -> SessionView | None:  # noqa: FBT001 - the API's own word
+        """The person at the kiosk is through with the session; returns it as it then stands, None if not known.
+
+        A jammed or unknown session ends at once. While the door is open the session goes on until it closes: an open
+        door stays open whatever a page says. For a deposit ``empty`` means that no parcel will be inside by then.
+        """
+        ...
+
+
+class Allowance:
+    """A bounded rate: ``burst`` requests at once, ``rate`` a second on the long run. Times are monotonic seconds."""
+
+    def __init__(self, rate: float, burst: int) -> None:
+        self._rate = rate
+        self._burst = float(burst)
+        self._left = float(burst)
+        self._at = 0.0
+
+    def take(self, mono: float) -> float:
+        """Take one request at ``mono``: 0.0 if it may go on, else the seconds until the next may."""
+        self._left = min(self._burst, self._left + max(0.0, mono - self._at) * self._rate)
+        self._at = mono
+        if self._left >= 1.0:
+            self._left -= 1.0
+            return 0.0
+        return (1.0 - self._left) / self._rate

@@ -1,0 +1,288 @@
+"""The kiosk's server: the page, and the API by which it collects, deposits and follows one door."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import msgspec
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from edge.errors import ConfigError, DeviceBusy, LastmileError
+from locker.contract import Reason
+from locker.kiosk import (
+    BODY_LIMIT,
+    STATUS,
+    SUBPROTOCOL,
+    Accepted,
+    Allowance,
+    CollectRequest,
+    DepositRequest,
+    Desk,
+    EndRequest,
+    Refused,
+    SessionView,
+)
+from locker.kiosk_guard_http import Guard, check_token, reply
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine, Generator
+    from pathlib import Path
+
+    from edge.clock import Clock
+
+_log = structlog.get_logger(__name__)
+_encode: Final = msgspec.json.Encoder().encode
+_T = TypeVar("_T")
+
+UNKNOWN_SESSION: Final = 4404
+"""WebSocket close code (private range, RFC 6455 section 7.4.2): this session is not known (any more)."""
+
+
+class KioskLimits(msgspec.Struct, frozen=True):
+    """What one kiosk may use. A page polls once a second and watches one session; the rest is room for tools."""
+
+    requests_per_second: float = 50.0
+    burst: int = 100
+    watchers: int = 16
+    """WebSockets at a time."""
+    body_seconds: float = 5.0
+    """For a whole request body, which on the loopback arrives at once."""
+
+
+def build_kiosk(
+    desk: Desk,
+    *,
+    token: str,
+    static: Path,
+    hosts: frozenset[str],
+    clock: Clock,
+    limits: KioskLimits | None = None,
+) -> Starlette:
+    """The ASGI application for ``desk``.
+
+    ``static`` is the folder of the built page, ``hosts`` the exact Host values under which the page is reached, such as
+    ``{"127.0.0.1:8080"}``; ``token`` is what the page has to show (see ``Guard``).
+    Raises ``ConfigError`` if the page is not built or the token is weak.
+
+    Every answer of ``/api`` is JSON; a refusal is ``{"reason", "retry_after"}``. Reasons of the desk and their statuses
+    are ``locker.kiosk.STATUS``; this server adds ``bad_request`` (400), ``token_needed`` (401), ``wrong_origin`` (403),
+    ``not_found`` and ``no_such_session`` (404), ``wrong_method`` (405), ``too_slow`` (408), ``too_large`` (413),
+    ``json_only`` (415) and ``wrong_host`` (421).
+    """
+    if not (static / "index.html").is_file():
+        raise ConfigError(f"there is no kiosk page in {static}", remedy="build it with `make setup`")
+    limits = limits or KioskLimits()
+    allowance = Allowance(limits.requests_per_second, limits.burst)
+    guard = Middleware(Guard, token=check_token(token), hosts=hosts, allowance=allowance, clock=clock)
+    handlers = {HTTPException: _http_refusal, LastmileError: _desk_failed, ClientDisconnect: _gone}
+    routes = [
+        Mount("/api", routes=_Api(desk, limits).routes()),
+        Mount("/", app=StaticFiles(directory=static, html=True)),
+    ]
+    return Starlette(routes=routes, middleware=[guard], exception_handlers=handlers)
+
+
+class _Api:
+    """The handlers of ``/api``, each one question to the desk."""
+
+    def __init__(self, desk: Desk, limits: KioskLimits) -> None:
+        self._desk = desk
+        self._limits = limits
+        self._watchers = 0
+
+    def routes(self) -> list[Route | WebSocketRoute]:
+        return [
+            Route("/collect", self.collect, methods=["POST"]),
+            Route("/deposit", self.deposit, methods=["POST"]),
+            Route("/doors", self.doors, methods=["GET"]),
+            Route("/sessions/{session}", self.session, methods=["GET"]),
+            Route("/sessions/{session}/end", self.end, methods=["POST"]),
+            WebSocketRoute("/sessions/{session}/watch", self.watch),
+        ]
+
+    async def collect(self, request: Request) -> Response:
+        asked = await self._read(request, CollectRequest)
+        return _verdict(await self._desk.collect(asked.code, asked.extension, asked.confirm))
+
+    async def deposit(self, request: Request) -> Response:
+        asked = await self._read(request, DepositRequest)
+        return _verdict(await self._desk.deposit(asked.badge, asked.pin, asked.booking, asked.size, asked.low))
+
+    async def doors(self, _request: Request) -> Response:
+        return _json({"doors": self._desk.doors()})
+
+    async def session(self, request: Request) -> Response:
+        return _view(self._desk.session(request.path_params["session"]))
+
+    async def end(self, request: Request) -> Response:
+        asked = await self._read(request, EndRequest)
+        return _view(await self._desk.end(request.path_params["session"], asked.empty))
+
+    async def watch(self, ws: WebSocket) -> None:
+        """Send the session and its changes as JSON text, then close with 1000; what the page sends closes with 1003."""
+        session = ws.path_params["session"]
+        await ws.accept(subprotocol=SUBPROTOCOL)
+        if self._desk.session(session) is None:
+            await ws.close(UNKNOWN_SESSION)
+        elif self._watchers >= self._limits.watchers:
+            await ws.close(1013)
+        else:
+            self._watchers += 1
+            try:
+                await _first_of(_tell(ws, self._desk.watch(session)), _until_gone(ws))
+            finally:
+                self._watchers -= 1
+
+    async def _read(self, request: Request, kind: type[_T]) -> _T:
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise HTTPException(415, "json_only")
+        try:
+            async with asyncio.timeout(self._limits.body_seconds):
+                body = await _body(request)
+            return msgspec.json.decode(body, type=kind)
+        except TimeoutError:
+            raise HTTPException(408, "too_slow") from None
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            # Without its cause: a decoder's message may quote what was typed.
+            raise HTTPException(400, "bad_request") from None
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_LIMIT:
+            raise HTTPException(413, "too_large")
+    return body
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(_encode(value), status, media_type="application/json")
+
+
+def _verdict(verdict: Accepted | Refused) -> Response:
+    if isinstance(verdict, Accepted):
+        return _json(verdict, 202)
+    return reply(STATUS[verdict.reason], verdict.reason.value, verdict.retry_after)
+
+
+def _view(view: SessionView | None) -> Response:
+    return reply(404, "no_such_session") if view is None else _json(view)
+
+
+async def _tell(ws: WebSocket, views: AsyncIterator[SessionView]) -> None:
+    async for view in views:
+        await ws.send_text(_encode(view).decode())
+    await ws.close(1000)
+
+
+async def _until_gone(ws: WebSocket) -> None:
+    message = await ws.receive()
+    if message["type"] == "websocket.receive":
+        await ws.close(1003)  # a watcher has nothing to say
+
+
+async def _first_of(*jobs: Coroutine[object, object, None]) -> None:
+    """Run ``jobs`` until one is done, then end the others: a page that left must not leave a watcher behind."""
+    tasks = [asyncio.create_task(job) for job in jobs]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    with contextlib.suppress(WebSocketDisconnect):
+        for task in done:
+            task.result()
+
+
+_WORDS: Final = {404: "not_found", 405: "wrong_method"}
+
+
+async def _http_refusal(_conn: HTTPConnection, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    return reply(error.status_code, _WORDS.get(error.status_code, error.detail))
+
+
+async def _desk_failed(conn: HTTPConnection, error: Exception) -> Response:
+    """The store or the bus let the desk down: nothing was promised, so the answer is the honest refusal."""
+    if not isinstance(error, LastmileError):
+        raise error
+    _log.error("kiosk.desk_failed", what=error.what, remedy=error.remedy, fault=error.fault.value)
+    if isinstance(conn, WebSocket):
+        await conn.close(1011)
+    return reply(STATUS[Reason.OUT_OF_SERVICE], Reason.OUT_OF_SERVICE.value)
+
+
+async def _gone(_conn: HTTPConnection, _error: Exception) -> Response:
+    return Response(status_code=400)  # nobody is there to read it
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield  # signals belong to the process, and the kiosk is only one of its tasks
+
+
+def listen_kiosk(host: str, port: int) -> socket.socket:
+    """Take the kiosk's address, so that a page may already connect; port 0 takes any free one (``getsockname`` tells).
+
+    Raises ``DeviceBusy`` if the port is taken and ``ConfigError`` if it cannot be ours.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise DeviceBusy(
+                f"the kiosk's port {host}:{port} is in use", remedy="end the other process or set another port"
+            ) from error
+        raise ConfigError(
+            f"the kiosk cannot listen on {host}:{port}: {error.strerror}", remedy="set an address of this machine"
+        ) from error
+    return listener
+
+
+async def serve_kiosk(app: Starlette, listener: socket.socket) -> None:
+    """Serve ``app`` on ``listener`` until cancelled; then running answers get 2 s, and the socket is closed.
+
+    There is no access log, because a list of who typed a code when is personal, and the headers carry the token.
+    """
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        http="h11",
+        ws="websockets-sansio",
+        ws_max_size=1024,
+        h11_max_incomplete_event_size=16 * 1024,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=2,
+    )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]), name="kiosk.http")
+    try:
+        await asyncio.shield(serving)
+    except asyncio.CancelledError:
+        server.should_exit = True
+        await serving
+        raise

@@ -1,0 +1,147 @@
+"""The ledger as the locker's rules see it: compartments, parcels, code hashes, attempts. ``locker.ledger_sql`` keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from edge.event import Draft, Stamp
+from edge.journal import Need
+from locker.attempts import Attempts
+from locker.compartment import LedgerState
+from locker.contract import Cause
+from locker.parcel import ParcelState
+from locker.pickup_code import CodeHashes
+
+T = TypeVar("T")
+
+
+class Parcel(msgspec.Struct, frozen=True, kw_only=True):
+    """A parcel as the ledger holds it. ``parcel`` is the random booking id.
+
+    ``expires`` is wall seconds, None for one that was taken in on an untrusted clock. ``stored_at`` is accumulated running
+    seconds, None until the deposit's door has closed.
+    """
+
+    parcel: str
+    door: str
+    state: ParcelState
+    courier: str
+    run: str
+    expires: float | None = None
+    stored_at: float | None = None
+    coded: bool = False
+
+
+class Unlocking(msgspec.Struct, frozen=True, kw_only=True):
+    """The last attempt to open a door. While ``ended`` is false its outcome has not been told.
+
+    ``before`` is what the sensor read when it began, ``pulses`` how many were committed.
+    """
+
+    door: str
+    attempt: str
+    session: str
+    cause: Cause
+    before: str
+    parcel: str = ""
+    cause_id: str = ""
+    pulses: int = 1
+    ended: bool = False
+
+
+class CompartmentRow(msgspec.Struct, frozen=True):
+    """A compartment in the ledger: its state and how often its door was opened."""
+
+    door: str
+    state: LedgerState
+    uses: int
+
+
+class Ledger(Protocol):
+    """One transaction: all of it is kept, with the events appended, or none."""
+
+    @property
+    def stamp(self) -> Stamp: ...
+
+    def append(self, draft: Draft) -> None: ...
+
+    def running(self) -> float:
+        """Accumulated running seconds of the node, over all its restarts."""
+        ...
+
+    def floor(self) -> float:
+        """Wall seconds that have surely passed, as a trusted clock last said; 0.0 before the first such word."""
+        ...
+
+    def attempts(self) -> Attempts: ...
+
+    def save_attempts(self, attempts: Attempts) -> None: ...
+
+    def find_code(self, digest: bytes) -> Parcel | None:
+        """The parcel whose code, plain or with extension, has this hash."""
+        ...
+
+    def save_code(self, parcel: str, hashes: CodeHashes) -> None: ...
+
+    def parcel(self, parcel: str) -> Parcel | None: ...
+
+    def parcel_at(self, door: str) -> Parcel | None:
+        """The parcel that keeps the compartment behind ``door`` from being offered."""
+        ...
+
+    def add_parcel(self, parcel: Parcel) -> None: ...
+
+    def move_parcel(self, parcel: str, before: ParcelState, after: ParcelState) -> bool:
+        """Compare-and-set; False when somebody else was first."""
+        ...
+
+    def store_parcel(self, parcel: str, *, expires: float | None) -> None:
+        """Note when the deposit was complete, and until when it is held."""
+        ...
+
+    def compartments(self) -> list[CompartmentRow]: ...
+
+    def compartment(self, door: str) -> CompartmentRow: ...
+
+    def set_compartment(self, door: str, state: LedgerState) -> None: ...
+
+    def count_use(self, door: str) -> None: ...
+
+    def begin_unlocking(self, unlocking: Unlocking) -> None: ...
+
+    def count_pulse(self, attempt: str, pulses: int) -> None: ...
+
+    def unlocking(self, door: str) -> Unlocking | None: ...
+
+    def end_unlocking(self, attempt: str) -> bool:
+        """Whether the attempt was still without outcome; now it has one."""
+        ...
+
+    def open_unlockings(self) -> list[Unlocking]: ...
+
+    def pin_tries(self, badge: str) -> int: ...
+
+    def save_pin_tries(self, badge: str, tries: int) -> None: ...
+
+    def tally(self, kind: str, reason: str) -> None:
+        """Count one refusal; a row per kind, reason and minute."""
+        ...
+
+    def finished_tallies(self) -> Iterable[tuple[str, str, int, int]]:
+        """Take out (kind, reason, minute, count) of all minutes that are over."""
+        ...
+
+    def note_remote_opening(self) -> None: ...
+
+    def remote_openings(self, seconds: float) -> int:
+        """How many doors commands have opened in the last ``seconds`` of running time."""
+        ...
+
+
+class Store(Protocol):
+    """Where the ledger's transactions are run; ``edge.journal.Journal.write`` says what holds for them."""
+
+    async def write(self, work: Callable[[Ledger], T], need: Need = Need.COLLECTION) -> T: ...

@@ -1,0 +1,310 @@
+"""The ledger in the node's database: its tables, and one transaction of it in the journal's writer thread."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
+
+import msgspec
+from sqlalchemy import Column, Float, Integer, LargeBinary, MetaData, Table, Text
+
+from edge.clock import Clock
+from edge.event import Draft, Stamp
+from edge.inbox_sql import create_inbox
+from edge.journal import Need
+from edge.journal_sql import SqlJournal, SqlTransaction
+from edge.schema_sql import Step, create, create_journal
+from locker.attempts import Attempts
+from locker.compartment import LedgerState
+from locker.contract import Cause
+from locker.ledger import CompartmentRow, Ledger, Parcel, Unlocking
+from locker.parcel import PRESENT, ParcelState
+from locker.pickup_code import CodeHashes
+
+T = TypeVar("T")
+
+_metadata = MetaData()
+
+_compartment = Table(
+    "compartment",
+    _metadata,
+    Column("door", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("uses", Integer, nullable=False),
+)
+_parcel = Table(
+    "parcel",
+    _metadata,
+    Column("parcel", Text, primary_key=True),
+    Column("door", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("courier", Text, nullable=False),
+    Column("run", Text, nullable=False),
+    Column("expires", Float),
+    Column("stored_at", Float),
+    Column("plain", LargeBinary, unique=True),
+    Column("extended", LargeBinary, unique=True),
+)
+_unlocking = Table(
+    "unlocking",
+    _metadata,
+    Column("door", Text, primary_key=True),
+    Column("attempt", Text, nullable=False),
+    Column("session", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("before", Text, nullable=False),
+    Column("parcel", Text, nullable=False),
+    Column("cause_id", Text, nullable=False),
+    Column("pulses", Integer, nullable=False),
+    Column("ended", Integer, nullable=False),
+)
+_budget = Table(
+    "budget",
+    _metadata,
+    Column("one", Integer, primary_key=True),
+    Column("running", Float, nullable=False),
+    Column("attempts", LargeBinary, nullable=False),
+    Column("last_wall", Float),
+)
+_badge = Table("badge", _metadata, Column("badge", Text, primary_key=True), Column("tries", Integer, nullable=False))
+_tally = Table(
+    "tally",
+    _metadata,
+    Column("kind", Text, primary_key=True),
+    Column("reason", Text, primary_key=True),
+    Column("minute", Integer, primary_key=True),
+    Column("count", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+_remote = Table("remote_opening", _metadata, Column("running", Float, primary_key=True))
+
+LEDGER_TABLES = (_compartment, _parcel, _unlocking, _budget, _badge, _tally, _remote)
+"""What a ledger copy holds, in an order in which it can be written back."""
+
+_PARCEL = "SELECT parcel, door, state, courier, run, expires, stored_at, plain IS NOT NULL FROM parcel"
+_UNLOCKING = "SELECT door, attempt, session, cause, before, parcel, cause_id, pulses, ended FROM unlocking"
+_PRESENT = tuple(state.value for state in PRESENT)
+_IS_PRESENT = f"state IN ({', '.join('?' * len(_PRESENT))})"
+_MINUTE = 60.0
+
+
+def create_ledger(connection: sqlite3.Connection) -> None:
+    """The locker's own step."""
+    create(connection, LEDGER_TABLES)
+    connection.execute("CREATE INDEX parcel_door ON parcel (door)")
+    connection.execute(
+        "INSERT INTO budget (one, running, attempts) VALUES (1, 0.0, ?)", (msgspec.json.encode(Attempts()),)
+    )
+
+
+LOCKER_STEPS: tuple[Step, ...] = (create_journal, create_inbox, create_ledger)
+"""A locker's database, version by version: append only."""
+
+
+class RunningTime:
+    """Accumulated running seconds: what was stored, and what has passed since this process began."""
+
+    def __init__(self, stored: float, clock: Clock) -> None:
+        self._stored = stored
+        self._clock = clock
+        self._began = clock.mono()
+
+    def now(self) -> float:
+        return self._stored + self._clock.mono() - self._began
+
+
+class SqlLedger:
+    """``locker.ledger.Ledger`` on one transaction of the journal."""
+
+    def __init__(self, transaction: SqlTransaction, running: RunningTime) -> None:
+        self.transaction = transaction
+        self._sql = transaction.sql
+        self._running = running
+
+    @property
+    def stamp(self) -> Stamp:
+        return self.transaction.stamp
+
+    def append(self, draft: Draft) -> None:
+        self.transaction.append(draft)
+
+    def running(self) -> float:
+        return self._running.now()
+
+    def attempts(self) -> Attempts:
+        (attempts,) = self._sql.execute("SELECT attempts FROM budget").fetchone()
+        return msgspec.json.decode(attempts, type=Attempts)
+
+    def save_attempts(self, attempts: Attempts) -> None:
+        self._sql.execute(
+            "UPDATE budget SET attempts = ?, running = ?", (msgspec.json.encode(attempts), self.running())
+        )
+
+    def save_running(self) -> None:
+        """Store how long the node has run; the wall clock's word beside it while it is trusted."""
+        self._sql.execute("UPDATE budget SET running = ?", (self.running(),))
+        if self.stamp.trusted:
+            self._sql.execute("UPDATE budget SET last_wall = ?", (self.stamp.wall,))
+
+    def floor(self) -> float:
+        (wall,) = self._sql.execute("SELECT last_wall FROM budget").fetchone()
+        return 0.0 if wall is None else float(wall)
+
+    def prolong(self, seconds: float) -> None:
+        """Nobody could collect for ``seconds``: every hold time ends that much later."""
+        self._sql.execute(f"UPDATE parcel SET expires = expires + ? WHERE {_IS_PRESENT}", (seconds, *_PRESENT))
+
+    def find_code(self, digest: bytes) -> Parcel | None:
+        return self._one_parcel(f"{_PARCEL} WHERE plain = ? OR extended = ?", digest, digest)
+
+    def save_code(self, parcel: str, hashes: CodeHashes) -> None:
+        self._sql.execute(
+            "UPDATE parcel SET plain = ?, extended = ? WHERE parcel = ?", (hashes.plain, hashes.extended, parcel)
+        )
+
+    def parcel(self, parcel: str) -> Parcel | None:
+        return self._one_parcel(f"{_PARCEL} WHERE parcel = ?", parcel)
+
+    def parcel_at(self, door: str) -> Parcel | None:
+        return self._one_parcel(f"{_PARCEL} WHERE door = ? AND {_IS_PRESENT}", door, *_PRESENT)
+
+    def add_parcel(self, parcel: Parcel) -> None:
+        self._sql.execute(
+            "INSERT OR REPLACE INTO parcel (parcel, door, state, courier, run) VALUES (?, ?, ?, ?, ?)",
+            (parcel.parcel, parcel.door, parcel.state.value, parcel.courier, parcel.run),
+        )
+
+    def move_parcel(self, parcel: str, before: ParcelState, after: ParcelState) -> bool:
+        changed = self._sql.execute(
+            "UPDATE parcel SET state = ? WHERE parcel = ? AND state = ?", (after.value, parcel, before.value)
+        )
+        return changed.rowcount == 1
+
+    def store_parcel(self, parcel: str, *, expires: float | None) -> None:
+        self._sql.execute(
+            "UPDATE parcel SET expires = ?, stored_at = ? WHERE parcel = ?", (expires, self.running(), parcel)
+        )
+
+    def compartments(self) -> list[CompartmentRow]:
+        rows = self._sql.execute("SELECT door, state, uses FROM compartment")
+        return [CompartmentRow(door, LedgerState(state), uses) for door, state, uses in rows]
+
+    def compartment(self, door: str) -> CompartmentRow:
+        state, uses = self._sql.execute("SELECT state, uses FROM compartment WHERE door = ?", (door,)).fetchone()
+        return CompartmentRow(door, LedgerState(state), uses)
+
+    def add_compartments(self, doors: Iterable[str]) -> None:
+        """Doors that are new in the configuration begin free."""
+        self._sql.executemany(
+            "INSERT OR IGNORE INTO compartment (door, state, uses) VALUES (?, ?, 0)",
+            [(door, LedgerState.FREE.value) for door in doors],
+        )
+
+    def set_compartment(self, door: str, state: LedgerState) -> None:
+        self._sql.execute("UPDATE compartment SET state = ? WHERE door = ?", (state.value, door))
+
+    def count_use(self, door: str) -> None:
+        self._sql.execute("UPDATE compartment SET uses = uses + 1 WHERE door = ?", (door,))
+
+    def begin_unlocking(self, unlocking: Unlocking) -> None:
+        row = msgspec.structs.astuple(unlocking)
+        values = [value.value if isinstance(value, Cause) else value for value in row]
+        self._sql.execute("INSERT OR REPLACE INTO unlocking VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+
+    def count_pulse(self, attempt: str, pulses: int) -> None:
+        self._sql.execute("UPDATE unlocking SET pulses = ? WHERE attempt = ?", (pulses, attempt))
+
+    def unlocking(self, door: str) -> Unlocking | None:
+        row = self._sql.execute(f"{_UNLOCKING} WHERE door = ?", (door,)).fetchone()
+        return None if row is None else _unlocking_of(row)
+
+    def end_unlocking(self, attempt: str) -> bool:
+        changed = self._sql.execute("UPDATE unlocking SET ended = 1 WHERE attempt = ? AND ended = 0", (attempt,))
+        return changed.rowcount == 1
+
+    def open_unlockings(self) -> list[Unlocking]:
+        return [_unlocking_of(row) for row in self._sql.execute(f"{_UNLOCKING} WHERE ended = 0 ORDER BY door")]
+
+    def pin_tries(self, badge: str) -> int:
+        row = self._sql.execute("SELECT tries FROM badge WHERE badge = ?", (badge,)).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def save_pin_tries(self, badge: str, tries: int) -> None:
+        self._sql.execute("INSERT OR REPLACE INTO badge (badge, tries) VALUES (?, ?)", (badge, tries))
+
+    def tally(self, kind: str, reason: str) -> None:
+        self._sql.execute(
+            """INSERT INTO tally (kind, reason, minute, count) VALUES (?, ?, ?, 1)
+               ON CONFLICT (kind, reason, minute) DO UPDATE SET count = count + 1""",
+            (kind, reason, int(self.stamp.wall // _MINUTE)),
+        )
+
+    def finished_tallies(self) -> list[tuple[str, str, int, int]]:
+        # "Not this minute" rather than "before": after a jump of the wall clock a row may lie in the future.
+        minute = int(self.stamp.wall // _MINUTE)
+        rows = self._sql.execute(
+            "DELETE FROM tally WHERE minute <> ? RETURNING kind, reason, minute, count", (minute,)
+        ).fetchall()
+        return sorted((str(kind), str(reason), int(at), int(count)) for kind, reason, at, count in rows)
+
+    def note_remote_opening(self) -> None:
+        self._sql.execute("INSERT OR IGNORE INTO remote_opening (running) VALUES (?)", (self.running(),))
+
+    def remote_openings(self, seconds: float) -> int:
+        (count,) = self._sql.execute(
+            "SELECT count(*) FROM remote_opening WHERE running > ?", (self.running() - seconds,)
+        ).fetchone()
+        return int(count)
+
+    def _one_parcel(self, query: str, *values: object) -> Parcel | None:
+        row = self._sql.execute(query, values).fetchone()
+        if row is None:
+            return None
+        parcel, door, state, courier, run, expires, stored_at, coded = row
+        return Parcel(
+            parcel=parcel,
+            door=door,
+            state=ParcelState(state),
+            courier=courier,
+            run=run,
+            expires=expires,
+            stored_at=stored_at,
+            coded=bool(coded),
+        )
+
+
+def _unlocking_of(row: tuple[str, str, str, str, str, str, str, int, int]) -> Unlocking:
+    door, attempt, session, cause, before, parcel, cause_id, pulses, ended = row
+    return Unlocking(
+        door=door,
+        attempt=attempt,
+        session=session,
+        cause=Cause(cause),
+        before=before,
+        parcel=parcel,
+        cause_id=cause_id,
+        pulses=pulses,
+        ended=bool(ended),
+    )
+
+
+class LedgerStore:
+    """``locker.ledger.Store`` on the node's journal; calls ``on_change`` after each transaction that was kept."""
+
+    def __init__(self, journal: SqlJournal, running: RunningTime, on_change: Callable[[], None]) -> None:
+        self._journal = journal
+        self._running = running
+        self._on_change = on_change
+
+    async def write(self, work: Callable[[Ledger], T], need: Need = Need.COLLECTION) -> T:
+        return await self._run(work, need)
+
+    async def keep(self, work: Callable[[SqlLedger], T]) -> T:
+        """Housekeeping: what no rule of the locker asks for."""
+        return await self._run(work, Need.COLLECTION)
+
+    def _run(self, work: Callable[[SqlLedger], T], need: Need) -> Awaitable[T]:
+        future = self._journal.write(lambda transaction: work(SqlLedger(transaction, self._running)), need)
+        future.add_done_callback(lambda done: None if done.cancelled() or done.exception() else self._on_change())
+        return future

@@ -1,0 +1,67 @@
+"""Sessions at the kiosk: one attempt of one person at one door, followed by whoever watches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from edge.identifiers import Randomness
+from locker.kiosk import SessionKind, SessionState, SessionView
+
+KEPT = 200
+"""Sessions remembered after their end, so that a page that comes late still hears how it went."""
+
+
+class Sessions:
+    """In memory only: what must outlive the process stands in the ledger."""
+
+    def __init__(self, random: Randomness) -> None:
+        self._random = random
+        self._views: dict[str, SessionView] = {}
+        self._changed: dict[str, asyncio.Event] = {}
+
+    def new_id(self) -> str:
+        return self._random(12).hex()
+
+    def begin(self, session: str, kind: SessionKind, door: str) -> None:
+        """A door is about to be opened for ``session``."""
+        self._put(SessionView(session, kind, door, SessionState.UNLOCKING, opened=False))
+        while len(self._views) > KEPT:
+            oldest = next(iter(self._views))
+            del self._views[oldest], self._changed[oldest]
+
+    def view(self, session: str) -> SessionView | None:
+        return self._views.get(session)
+
+    def latest_at(self, door: str) -> SessionView | None:
+        """The youngest session at ``door``."""
+        return next((view for view in reversed(self._views.values()) if view.door == door), None)
+
+    def move(self, session: str, state: SessionState) -> None:
+        """Tell how far it has come. An ended or unknown session stays as it is."""
+        view = self._views.get(session)
+        if view is not None and view.state is not SessionState.ENDED:
+            opened = view.opened or state is SessionState.OPEN
+            self._put(msgspec.structs.replace(view, state=state, opened=opened))
+
+    async def watch(self, session: str) -> AsyncIterator[SessionView]:
+        """The session as it stands, then as it changes, until it has ended."""
+        last: SessionView | None = None
+        while (view := self._views.get(session)) is not None:
+            changed = self._changed[session]
+            if view is not last:
+                last = view
+                yield view
+                continue
+            if view.state is SessionState.ENDED:
+                return
+            await changed.wait()
+
+    def _put(self, view: SessionView) -> None:
+        self._views[view.session] = view
+        before = self._changed.get(view.session)
+        self._changed[view.session] = asyncio.Event()
+        if before is not None:
+            before.set()

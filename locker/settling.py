@@ -1,0 +1,295 @@
+"""What each thing that happened does to the ledger, and the events that tell of it.
+
+Every function is one transaction's work: it reads the ledger as it stands, moves states by their tables and appends the events. What
+it returns is what may be shown or moved once the transaction is on the disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from locker import compartment as compartments
+from locker import contract, parcel
+from locker.compartment import CompartmentInput, LedgerState
+from locker.contract import BlockCause, Cause, DoorState, Doubt, Event, draft
+from locker.door import DEFAULT_TIMES, Done, Happening, Outcome
+from locker.latch import Hook, Reading
+from locker.ledger import Ledger, Parcel, Unlocking
+from locker.parcel import ParcelInput, ParcelState
+from locker.pickup_code import CodeHasher, CodeHashes, CodeRecord, Grant, Now, Refusal, TypedCode, judge
+
+
+class IssuedCode(msgspec.Struct, frozen=True):
+    """A new code as it may leave this transaction: hashed for the ledger, sealed for the hub's key ``kid``."""
+
+    hashes: CodeHashes
+    sealed: str
+    kid: str
+
+    def __repr__(self) -> str:
+        return "IssuedCode(...)"
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """An attempt about to be made: random ids, and what the sensor reads before it."""
+
+    attempt: str
+    session: str
+    before: Hook
+
+
+Issue = Callable[[Callable[[bytes], bool], str], IssuedCode]
+"""Makes a code for a parcel; the first argument says whether a plain hash is taken."""
+
+
+def tell(ledger: Ledger, event: Event) -> None:
+    ledger.append(draft(event))
+
+
+def judge_code(
+    ledger: Ledger,
+    typed: TypedCode | None,
+    *,
+    hasher: CodeHasher,
+    serviceable: Callable[[str], bool],
+    before: Callable[[str], Hook],
+    attempt: Attempt,
+    confirm: bool,
+) -> Grant | Refusal:
+    """The verdict on a typed code, with the attempt counted; a grant has its parcel released and its pulse announced."""
+    attempts = ledger.attempts()
+    now = Now(wall=ledger.stamp.wall, trusted=ledger.stamp.trusted, running=ledger.running())
+
+    def find(digest: bytes) -> CodeRecord | None:
+        found = ledger.find_code(digest)
+        if found is None:
+            return None
+        return CodeRecord(found.parcel, found.door, found.state, found.expires, serviceable(found.door))
+
+    verdict = judge(typed, hasher=hasher, find=find, attempts=attempts, now=now, confirm=confirm)
+    if verdict.attempts is not attempts:
+        ledger.save_attempts(verdict.attempts)
+    if isinstance(verdict.answer, Refusal):
+        ledger.tally("code", verdict.answer.reason.value)
+        return verdict.answer
+    return _release(ledger, verdict.answer, msgspec.structs.replace(attempt, before=before(verdict.answer.door)))
+
+
+def _release(ledger: Ledger, grant: Grant, attempt: Attempt) -> Grant | Refusal:
+    before = ParcelState.UNCONFIRMED if grant.confirmed else ParcelState.STORED
+    if not ledger.move_parcel(grant.parcel, before, parcel.move(before, ParcelInput.RELEASE)):
+        return Refusal(contract.Reason.BUSY, 5.0)
+    accepted = contract.CodeAccepted(
+        parcel=grant.parcel,
+        door=grant.door,
+        session=attempt.session,
+        attempt=attempt.attempt,
+        confirmed=grant.confirmed,
+    )
+    tell(ledger, accepted)
+    announce(ledger, grant.door, attempt, Cause.CODE, parcel_id=grant.parcel)
+    return grant
+
+
+def announce(
+    ledger: Ledger, door: str, attempt: Attempt, cause: Cause, *, parcel_id: str = "", cause_id: str = ""
+) -> None:
+    """Commit the first pulse of an attempt: from here on it may have happened."""
+    unlocking = Unlocking(
+        door=door,
+        attempt=attempt.attempt,
+        session=attempt.session,
+        cause=cause,
+        before=attempt.before.value,
+        parcel=parcel_id,
+        cause_id=cause_id,
+    )
+    ledger.begin_unlocking(unlocking)
+    tell(ledger, _requested(unlocking))
+
+
+def announce_again(ledger: Ledger, door: str, pulses: int) -> None:
+    """Commit a further pulse of the attempt at ``door``."""
+    unlocking = ledger.unlocking(door)
+    if unlocking is None:
+        return
+    ledger.count_pulse(unlocking.attempt, pulses)
+    tell(ledger, _requested(msgspec.structs.replace(unlocking, pulses=pulses)))
+
+
+def _requested(unlocking: Unlocking) -> Event:
+    return contract.UnlockRequested(
+        door=unlocking.door,
+        attempt=unlocking.attempt,
+        pulse=unlocking.pulses,
+        session=unlocking.session,
+        cause=unlocking.cause,
+        before=unlocking.before,  # type: ignore[arg-type]  # Hook's own words, kept as text
+        parcel=unlocking.parcel,
+        cause_id=unlocking.cause_id,
+    )
+
+
+def door_opened(ledger: Ledger, door: str) -> Unlocking | None:
+    """The door was seen to open after our pulse: only now is a code used. Returns the attempt that explains it."""
+    unlocking = ledger.unlocking(door)
+    if unlocking is None:
+        tell(ledger, contract.DoorOpened(door=door))
+        return None
+    in_time = ledger.end_unlocking(unlocking.attempt)
+    ledger.count_use(door)
+    tell(
+        ledger,
+        contract.DoorOpened(
+            door=door,
+            attempt=unlocking.attempt if in_time else "",
+            session=unlocking.session,
+            parcel=unlocking.parcel,
+        ),
+    )
+    if unlocking.cause is Cause.CODE:
+        _move_parcel(ledger, unlocking.parcel, ParcelInput.OPENED)
+    elif unlocking.cause is Cause.COMMAND:
+        _doubt_occupied(ledger, door)
+    return unlocking
+
+
+def attempt_ended(ledger: Ledger, door: str, done: Done, hook: Hook) -> Unlocking | None:
+    """An attempt ended without the door being seen to open. The code, if there was one, stays valid."""
+    unlocking = ledger.unlocking(door)
+    if unlocking is None or not ledger.end_unlocking(unlocking.attempt):
+        return None
+    tell(ledger, _ended(unlocking, done, hook))
+    if done.outcome is not Outcome.UNSENT:
+        jammed = done.outcome is Outcome.JAMMED
+        block(ledger, door, BlockCause.JAMMED if jammed else BlockCause.UNKNOWN)
+    if unlocking.cause is Cause.CODE:
+        surely_shut = done.outcome in {Outcome.JAMMED, Outcome.UNSENT}
+        _move_parcel(ledger, unlocking.parcel, ParcelInput.NOT_MOVED if surely_shut else ParcelInput.IN_DOUBT)
+    elif unlocking.cause is Cause.COURIER and done.outcome in {Outcome.JAMMED, Outcome.UNSENT}:
+        _deposit_failed(ledger, door, unlocking)
+    return unlocking
+
+
+def _ended(unlocking: Unlocking, done: Done, hook: Hook) -> Event:
+    door, attempt, session = unlocking.door, unlocking.attempt, unlocking.session
+    if done.outcome is Outcome.JAMMED:
+        return contract.DoorJammed(door=door, attempt=attempt, session=session, pulses=unlocking.pulses)
+    if done.outcome is Outcome.UNSENT:
+        return contract.UnlockUnsent(door=door, attempt=attempt, session=session)
+    return contract.DoorUnknown(
+        door=door, cause=done.doubt or Doubt.NO_ANSWER, hook=hook.value, attempt=attempt, session=session
+    )
+
+
+def _deposit_failed(ledger: Ledger, door: str, unlocking: Unlocking) -> None:
+    """The door surely stayed shut: a first deposit put nothing inside, a reopened one left its parcel there."""
+    found = ledger.parcel(unlocking.parcel)
+    if found is not None and found.coded:
+        _move_parcel(ledger, unlocking.parcel, ParcelInput.DEPOSITED)
+    else:
+        withdraw(ledger, unlocking.parcel, door, unlocking.session)
+
+
+def withdraw(ledger: Ledger, parcel_id: str, door: str, session: str) -> None:
+    """No parcel lies behind the door after all."""
+    if _move_parcel(ledger, parcel_id, ParcelInput.WITHDRAWN):
+        tell(ledger, contract.DepositWithdrawn(parcel=parcel_id, door=door, session=session))
+        _move_compartment(ledger, door, CompartmentInput.EMPTY)
+
+
+def door_closed(
+    ledger: Ledger, door: str, *, seen_open: bool, empty: bool, item: bool | None, issue: Issue, hold_s: float
+) -> str:
+    """The door is closed again; completes whatever it was opened for. Returns the session it belonged to, "" for none.
+
+    ``seen_open`` is false when the door is only found closed, after a time without readings. ``empty``: the courier said that no
+    parcel is inside. ``item`` is what the infrared sensor sees, None without one.
+    """
+    unlocking, found = ledger.unlocking(door), ledger.parcel_at(door)
+    session = unlocking.session if unlocking is not None else ""
+    if seen_open:
+        tell(ledger, contract.DoorClosed(door=door, session=session, parcel=found.parcel if found else ""))
+    if found is None:
+        return session
+    if found.state is ParcelState.RELEASED:
+        _collected(ledger, found, session, item=item)
+    elif found.state is ParcelState.DEPOSITING and (unlocking is None or unlocking.ended):
+        if empty:
+            withdraw(ledger, found.parcel, door, session)
+        else:
+            deposited(ledger, found, session, issue=issue, hold_s=hold_s)
+    return session
+
+
+def _collected(ledger: Ledger, found: Parcel, session: str, *, item: bool | None) -> None:
+    _move_parcel(ledger, found.parcel, ParcelInput.CLOSED)
+    tell(ledger, contract.Collected(parcel=found.parcel, door=found.door, session=session or "none"))
+    if item:
+        block(ledger, found.door, BlockCause.NOT_EMPTY)
+    _move_compartment(ledger, found.door, CompartmentInput.EMPTY)
+
+
+def deposited(ledger: Ledger, found: Parcel, session: str, *, issue: Issue, hold_s: float) -> None:
+    """The parcel is inside: hash and sealed code are kept in this same transaction."""
+    _move_parcel(ledger, found.parcel, ParcelInput.DEPOSITED)
+    expires = found.expires
+    if expires is None and ledger.stamp.trusted:
+        expires = ledger.stamp.wall + hold_s
+    ledger.store_parcel(found.parcel, expires=expires)
+    tell(
+        ledger,
+        contract.Deposited(parcel=found.parcel, door=found.door, session=session or "none", courier=found.courier),
+    )
+    if found.coded:
+        return
+    code = issue(lambda digest: ledger.find_code(digest) is not None, found.parcel)
+    ledger.save_code(found.parcel, code.hashes)
+    tell(
+        ledger,
+        contract.CodeIssued(parcel=found.parcel, door=found.door, kid=code.kid, sealed=code.sealed, expires=expires),
+    )
+
+
+def noticed(ledger: Ledger, door: str, happening: Happening) -> None:
+    """What a door shows without anybody having asked for it."""
+    if happening is Happening.FORCED:
+        tell(ledger, contract.DoorForced(door=door))
+        block(ledger, door, BlockCause.FORCED)
+    elif happening is Happening.AJAR:
+        tell(ledger, contract.DoorAjar(door=door, seconds=DEFAULT_TIMES.ajar))
+    elif happening is Happening.SILENT:
+        tell(ledger, contract.DoorUnknown(door=door, cause=Doubt.NO_ANSWER, hook="unknown"))
+
+
+def snapshot(ledger: Ledger, door: str, state: DoorState, reading: Reading) -> None:
+    """The door as it stands, for whoever shows the locker to people."""
+    tell(ledger, contract.DoorSnapshot(door=door, state=state, hook=reading.hook.value, item=reading.item))
+
+
+def block(ledger: Ledger, door: str, cause: BlockCause) -> None:
+    """Do not offer the compartment until somebody has looked; told once."""
+    if ledger.compartment(door).state is not LedgerState.BLOCKED:
+        _move_compartment(ledger, door, CompartmentInput.BLOCK)
+        tell(ledger, contract.CompartmentBlocked(door=door, cause=cause))
+
+
+def _doubt_occupied(ledger: Ledger, door: str) -> None:
+    """Somebody other than the customer had the door open: what lies inside is not known for sure any more."""
+    if ledger.parcel_at(door) is not None:
+        _move_compartment(ledger, door, CompartmentInput.DOUBT)
+
+
+def _move_compartment(ledger: Ledger, door: str, happened: CompartmentInput) -> None:
+    ledger.set_compartment(door, compartments.move(ledger.compartment(door).state, happened))
+
+
+def _move_parcel(ledger: Ledger, parcel_id: str, happened: ParcelInput) -> bool:
+    """Move the parcel if its table has it; a parcel that has moved on by other means stays where it is."""
+    found = ledger.parcel(parcel_id)
+    following = None if found is None else parcel.TRANSITIONS.get((found.state, happened))
+    if found is None or following is None:
+        return False
+    return ledger.move_parcel(parcel_id, found.state, following)

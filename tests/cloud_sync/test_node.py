@@ -1,0 +1,166 @@
+"""The node's half on real sockets: a scripted role agent, cloud-sync, mosquitto, and somebody who listens."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from cloud_sync.session import LinkState
+from edge import jose
+from edge.event import EventClass
+from edge.keys import SigningKey
+from edge.link import Held, Link, Out, Serving
+from tests.cloud_sync.rig import CONSUMER, NODE, TENANT, Listener, Mosquitto, ScriptedAgent, cloud_sync, running, until
+
+ROOT = f"lm/v1/{TENANT}/{NODE}"
+OWN = f"{ROOT}/#"
+
+
+@pytest.fixture
+async def broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
+    mosquitto = Mosquitto(tmp_path)
+    await mosquitto.start()
+    yield mosquitto
+    mosquitto.kill()
+
+
+@pytest.fixture
+async def agent(tmp_path: Path) -> AsyncIterator[ScriptedAgent]:
+    role, consumer = SigningKey(b"r" * 32), SigningKey(b"c" * 32)
+    agent = ScriptedAgent(tmp_path / "role.sock", role, consumer)
+    await agent.start()
+    yield agent
+    await agent.stop()
+
+
+def presence_of(listener: Listener) -> list[tuple[bool, bool, int]]:
+    told = [msgspec.json.decode(payload) for payload in listener.payloads("/presence")]
+    return [(one["online"], one["serving"], one["link"]) for one in told]
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+async def test_events_reach_a_listener_unchanged_and_in_order(broker, agent, protocol):
+    for n in range(300):
+        agent.epoch.add(EventClass.AUDIT)
+        agent.epoch.add(EventClass.TELEMETRY, "vehicle.fix", {"n": n})
+    listener = await Listener.on(broker.settings("listener", protocol), OWN)
+    sync = cloud_sync(agent, broker.settings(NODE, protocol))
+    async with running(sync.run):
+        await until(lambda: len(listener.events(EventClass.TELEMETRY)) == 300)
+        assert listener.events() == agent.epoch.bodies()
+        assert listener.events(EventClass.TELEMETRY) == agent.epoch.bodies(EventClass.TELEMETRY)
+        # A backlog travels as batches, what happens now as single events.
+        assert len(listener.payloads("/evt/audit")) == 0
+        agent.epoch.add(EventClass.AUDIT)
+        agent.wake()
+        await until(lambda: listener.payloads("/evt/audit"))
+        assert listener.payloads("/evt/audit") == [agent.epoch.bodies()[-1]]
+        await until(lambda: sync.state is LinkState.ONLINE)
+    await listener.close()
+
+
+async def test_presence_tells_link_and_serving_and_the_will_tells_a_death(broker, agent):
+    listener = await Listener.on(broker.settings("listener"), OWN)
+    sync = cloud_sync(agent, broker.settings(NODE))
+    async with running(sync.run) as task:
+        await until(lambda: (True, True, 1) in presence_of(listener))
+        agent.server.push(Serving(serving=False))
+        await until(lambda: presence_of(listener)[-1] == (True, False, 1))
+        await agent.stop()
+        assert isinstance(agent.asked[1], Link)
+        await agent.start()
+        await until(lambda: presence_of(listener)[-1] == (True, True, 1))
+        task.cancel()
+        await until(lambda: presence_of(listener)[-1] == (False, False, 1))
+    await listener.close()
+
+
+async def test_a_command_is_acknowledged_after_the_offer_and_its_result_published(broker, agent):
+    agent.results = (("018f0000-0000-7000-8000-000000000001", b"signed result"),)
+    listener = await Listener.on(broker.settings("listener"), OWN)
+    sync = cloud_sync(agent, broker.settings(NODE))
+    async with running(sync.run):
+        await until(lambda: sync.state is LinkState.ONLINE)
+        await (await listener.connection.send(f"{ROOT}/cmd/open", b"signed command"))
+        await until(lambda: listener.payloads("/res/018f0000-0000-7000-8000-000000000001"))
+        assert [(offer.kind, offer.name, offer.token) for offer in agent.offers] == [("cmd", "open", b"signed command")]
+        agent.server.push(Out("live", "fix", b"newest"))
+        await until(lambda: listener.payloads("/live/fix") == [b"newest"])
+    await listener.close()
+
+
+async def test_a_kept_command_and_strays_are_dropped_and_counted(broker, agent):
+    listener = await Listener.on(broker.settings("listener"), OWN)
+    await (await listener.connection.send(f"{ROOT}/cmd/open", b"kept", retain=True))
+    await (await listener.connection.send(f"{ROOT}/desired", b"document", retain=True))
+    sync = cloud_sync(agent, broker.settings(NODE))
+    async with running(sync.run):
+        await until(lambda: agent.offers)
+        await (await listener.connection.send(f"{ROOT}/ack/{CONSUMER}", b"x" * 40_000))
+        await (await listener.connection.send(f"{ROOT}/cmd/Not-A-Name", b"x"))
+        await until(lambda: sync.dropped["refused"])
+        assert [(offer.kind, offer.token) for offer in agent.offers] == [("desired", b"document")]
+        assert sync.dropped == {"retained_command": 1, "oversized": 1, "refused": 1}
+    await listener.close()
+
+
+async def test_a_consumers_ack_reaches_the_role_agent_and_what_it_wants_goes_again(broker, agent):
+    for _ in range(5):
+        agent.epoch.add(EventClass.AUDIT)
+    listener = await Listener.on(broker.settings("listener"), OWN)
+    sync = cloud_sync(agent, broker.settings(NODE))
+    async with running(sync.run):
+        await until(lambda: len(listener.events()) == 6)
+        claims = {
+            "iss": CONSUMER,
+            "aud": f"{NODE}/{agent.key.kid}",
+            "journals": {agent.epoch.id: {"audit": [2, agent.epoch.hashes[2].hex()]}},
+            "want": [[agent.epoch.id, "audit", 4, 5]],
+        }
+        token = jose.sign(claims, jose.ACK, agent.consumer)
+        await (await listener.connection.send(f"{ROOT}/ack/{CONSUMER}", token))
+        await until(lambda: len(listener.events()) == 8)
+        assert listener.events()[6:] == agent.epoch.bodies()[3:5]
+        assert agent.held() == 2
+        assert [one.consumer for one in agent.asked if isinstance(one, Held)] == [CONSUMER]
+    await listener.close()
+
+
+async def test_a_killed_broker_costs_nothing(broker, agent):
+    """kill -9 in the middle of a drain; the broker comes back empty, and every event arrives."""
+    for _ in range(3000):
+        agent.epoch.add(EventClass.AUDIT)
+    listener = await Listener.on(broker.settings("listener"), OWN)
+    sync = cloud_sync(agent, broker.settings(NODE), pace=10.0, batch_bytes=8 * 1024)
+    async with running(sync.run):
+        await until(lambda: len(listener.events()) > 300)
+        broker.kill()
+        first = listener.events()
+        await listener.close()
+        await until(lambda: sync.state is not LinkState.ONLINE)
+        await broker.start()
+        listener = await Listener.on(broker.settings("listener"), OWN)
+        await until(lambda: agent.epoch.bodies()[-1] in listener.events()[-1:])
+        heard = first + listener.events()
+        assert set(heard) == set(agent.epoch.bodies())
+        # What was in flight went twice, the rest once: the send position never goes back.
+        assert len(heard) <= 3001 + 20 * 150
+        assert agent.link >= 2
+    await listener.close()
+
+
+async def test_missing_rights_are_told_and_what_works_is_used(tmp_path, agent):
+    rights = tmp_path / "acl"
+    rights.write_text(f"topic write {ROOT}/evt/#\ntopic read {ROOT}/#\n")
+    broker = Mosquitto(tmp_path, ["allow_anonymous true", f"acl_file {rights}"])
+    await broker.start()
+    listener = await Listener.on(broker.settings("listener"), OWN)
+    sync = cloud_sync(agent, broker.settings(NODE))
+    async with running(sync.run):
+        await until(lambda: sync.state is LinkState.LIMITED)
+        await until(lambda: listener.events() == agent.epoch.bodies())
+    await listener.close()
+    broker.kill()

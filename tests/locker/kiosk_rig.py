@@ -1,0 +1,112 @@
+"""A desk that answers by script, and the kiosk's real server on loopback before it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from edge.clock import Clock
+from edge.clock_sim import ManualClock
+from edge.errors import LastmileError
+from locker.contract import DoorState
+from locker.kiosk import Accepted, DoorView, Refused, SessionKind, SessionState, SessionView
+from locker.kiosk_http import KioskLimits, build_kiosk, listen_kiosk, serve_kiosk
+
+TOKEN = "t0ken-of-this-boot_" + "x" * 24
+
+DOORS = [
+    DoorView(door="A1", size="S", low=False, state=DoorState.CLOSED),
+    DoorView(door="A2", size="M", low=True, state=DoorState.OPEN),
+]
+
+
+@dataclass
+class ScriptedDesk:
+    """Says what the script says, keeps what it was asked, and moves sessions when the test tells it to."""
+
+    answer: Accepted | Refused | LastmileError = field(default_factory=lambda: Accepted("s1", "A1"))
+    later: list[Accepted | Refused] = field(default_factory=list)
+    """Answers after the first one, each once; the last stays."""
+    kind: SessionKind = SessionKind.COLLECT
+    door_views: list[DoorView] = field(default_factory=lambda: [*DOORS])
+    asked: list[tuple[object, ...]] = field(default_factory=list)
+    views: dict[str, SessionView] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._changed = asyncio.Condition()
+        self.unwatched = asyncio.Event()
+
+    async def collect(self, code: str, extension: str | None, confirm: bool) -> Accepted | Refused:
+        self.asked.append(("collect", code, extension, confirm))
+        return self._say(SessionKind.COLLECT)
+
+    async def deposit(self, badge: str, pin: str, booking: str, size: str, low: bool) -> Accepted | Refused:
+        self.asked.append(("deposit", badge, pin, booking, size, low))
+        return self._say(SessionKind.DEPOSIT)
+
+    def session(self, session: str) -> SessionView | None:
+        return self.views.get(session)
+
+    def doors(self) -> list[DoorView]:
+        return self.door_views
+
+    async def watch(self, session: str) -> AsyncIterator[SessionView]:
+        self.unwatched.clear()
+        try:
+            told = None
+            while told is None or told.state is not SessionState.ENDED:
+                async with self._changed:
+                    await self._changed.wait_for(lambda: self.views[session] != told)  # noqa: B023 - used at once
+                    told = self.views[session]
+                yield told
+        finally:
+            self.unwatched.set()
+
+    async def end(self, session: str, empty: bool) -> SessionView | None:
+        self.asked.append(("end", session, empty))
+        view = self.views.get(session)
+        if view is not None and view.state is not SessionState.OPEN:
+            await self.move(session, SessionState.ENDED)
+        return self.views.get(session)
+
+    async def move(self, session: str, state: SessionState) -> None:
+        view = self.views[session]
+        opened = view.opened or state is SessionState.OPEN
+        async with self._changed:
+            self.views[session] = msgspec.structs.replace(view, state=state, opened=opened)
+            self._changed.notify_all()
+
+    def _say(self, kind: SessionKind) -> Accepted | Refused:
+        answer = self.answer
+        if self.later:
+            self.answer = self.later.pop(0)
+        if isinstance(answer, LastmileError):
+            raise answer
+        if isinstance(answer, Accepted):
+            view = SessionView(answer.session, kind, answer.door, SessionState.UNLOCKING, opened=False)
+            self.views[answer.session] = view
+        return answer
+
+
+@contextlib.asynccontextmanager
+async def served(
+    desk: ScriptedDesk, static: Path, *, clock: Clock | None = None, limits: KioskLimits | None = None, port: int = 0
+) -> AsyncIterator[str]:
+    """The kiosk's server on a free port of the loopback (or on ``port``); gives its ``host:port``."""
+    listener = listen_kiosk("127.0.0.1", port)
+    host = f"127.0.0.1:{listener.getsockname()[1]}"
+    app = build_kiosk(
+        desk, token=TOKEN, static=static, hosts=frozenset({host}), clock=clock or ManualClock(), limits=limits
+    )
+    serving = asyncio.create_task(serve_kiosk(app, listener))
+    try:
+        yield host
+    finally:
+        serving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
