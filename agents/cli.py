@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
+import signal
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -42,22 +44,31 @@ def main() -> None:
         sys.exit(2)
 
 
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    try:
-        asyncio.run(work)
-    except KeyboardInterrupt:
-        sys.exit(130)
+def _run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run ``work`` until it ends, or until SIGTERM or Ctrl-C ends it in order."""
+
+    async def until_told() -> None:
+        task = asyncio.ensure_future(work())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(until_told())
 
 
 @app.command()
 def run(
     role: Annotated[Literal["locker", "cloud-sync", "collector"], typer.Argument(help="Which process to be.")],
     config: Config,
+    kiosk_token_file: Annotated[
+        Path | None, typer.Option(help="locker: where tools find the kiosk's token, instead of the file in the config.")
+    ] = None,
 ) -> None:
     """Run one process until it is told to stop."""
     from agents import processes
 
-    processes.run(role, config)
+    processes.run(role, config, kiosk_token_file=kiosk_token_file)
 
 
 @app.command()
@@ -107,7 +118,7 @@ def lock_board(
         close_after_ms=close_after_ms,
         seed=seed,
     )
-    _run(run_board_simulator(config, lambda: typer.echo(f"lock board on {link}")))
+    _run(lambda: run_board_simulator(config, lambda: typer.echo(f"lock board on {link}")))
 
 
 @issuer.command("new")

@@ -23,6 +23,9 @@ from edge.keys_file import read_signing_key, read_verify_key
 from edge.supervisor import Supervisor
 from edge.system_clock import SystemClock
 
+RECEIVE_MAXIMUM = 500
+"""Messages that may come ahead of our acknowledgements: as many as go into one commit."""
+
 
 async def run_collector(settings: CollectorSettings, base: Path) -> None:
     """Collect until the process is told to stop. Raises ``LastmileError`` for what an operator has to mend first."""
@@ -32,8 +35,9 @@ async def run_collector(settings: CollectorSettings, base: Path) -> None:
     nodes = load_nodes(
         (each.tenant, f"{each.tenant}_{each.name}", (read_verify_key(base / each.role_key),)) for each in settings.nodes
     )
-    # Several collectors of one consumer share its subscription, so each is a client of its own.
-    client_id = f"{settings.name}-{secrets.token_hex(4)}"
+    # Several collectors of one consumer share its subscription, so each is a client of its own; and the same one
+    # after a restart, or the broker would go on dealing messages to the session of the one that is gone.
+    client_id = f"{settings.name}-{settings.worker}"
     store = CollectorStore(str(base / settings.database), consumer=settings.name, clock=clock)
     await store.open()
     try:
@@ -41,7 +45,7 @@ async def run_collector(settings: CollectorSettings, base: Path) -> None:
             consumer=settings.name,
             client_id=client_id,
             nodes=nodes,
-            broker=MqttBroker(broker_settings(settings.broker, client_id, base)),
+            broker=MqttBroker(broker_settings(settings.broker, client_id, base, receive_maximum=RECEIVE_MAXIMUM)),
             store=store,
             sign=lambda ack: sign_ack(ack, key),
             clock=clock,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -56,7 +57,7 @@ def _once(world: World, console: Console, *, print_json: bool) -> int:
     verdict = "every promise held" if outcome.ok else f"{len(outcome.faults)} fault(s)"
     console.print(f"{verdict}, {time.monotonic() - began:.1f} s")
     if print_json:
-        print(as_json(outcome))
+        sys.stdout.write(as_json(outcome) + "\n")
     return 0 if outcome.ok else 1
 
 
@@ -65,7 +66,7 @@ def _by_hand(world: World, console: Console) -> int:
         f"\nkiosk     {world.kiosk.url()}\nfiles     {world.site.directory}\n\n"
         "A courier's badge and PIN, to be typed under “Courier”:\n"
         f"badge     {world.courier.badge}\nPIN       {world.courier.pin}\n\n"
-        "Doors close by themselves after 6 s. All processes share one user here, so the isolation between them is off.\n"
+        "Doors close by themselves after 6 s. All processes share one user here: the isolation between them is off.\n"
         "Messages to customers appear below; Ctrl-C ends the demo.\n",
         soft_wrap=True,
     )

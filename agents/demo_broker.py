@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import socket
 import subprocess
@@ -83,7 +84,7 @@ class Mosquitto:
         config = self._directory / "mosquitto.conf"
         config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence false\n")
         with (self._directory / "logs" / "broker.log").open("ab") as out:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603  our own configuration, no input from outside
                 [self._executable, "-c", str(config)], stdin=subprocess.DEVNULL, stdout=out, stderr=out
             )
         _await_port(self.port)
@@ -128,8 +129,12 @@ class InProcessBroker:
 
 
 async def _started(port: int) -> Any:
+    # Imported here because it is only needed, and only installed for, the demonstration.
     from amqtt.broker import Broker
 
+    # It writes a traceback for every client that is killed, and killing them is part of the story.
+    logging.getLogger("amqtt").setLevel(logging.CRITICAL)
+    logging.getLogger("transitions").setLevel(logging.CRITICAL)
     broker = Broker(
         {
             "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}},

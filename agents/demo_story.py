@@ -6,15 +6,19 @@ import json
 import subprocess
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from agents import processes
 from agents.demo_world import SealedCode, World
+from edge.errors import DeviceError
 from locker.pickup_code import check_digit
 
 Say = Callable[[str], None]
+
+ACCEPTED = 202
+PARCELS = 3
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -59,7 +63,8 @@ class Story:
         courier = world.courier
         body = {"badge": courier.badge, "pin": courier.pin, "booking": booking, "size": size}
         status, answer = world.kiosk.call("POST", "/api/deposit", body)
-        self._check(status == 202, f"deposit of {booking} answered {status} {answer}")  # noqa: PLR2004
+        if status != ACCEPTED:
+            raise DeviceError(f"the deposit of {booking} answered {status} {answer}", remedy="read logs/locker.log")
         lock = self._lock(answer["door"])
         self._await_open(lock)
         world.board.call("put_item", board=0, lock=lock)
@@ -90,7 +95,7 @@ class Story:
         frames = self._frames(lock)
         world.board.call("fault", kind="deaf", board=0, lock=lock)
         status, _ = self._type(code)
-        self._check(status == 202, "the code was not accepted before the crash")  # noqa: PLR2004
+        self._check(status == ACCEPTED, "the code was not accepted before the crash")
         world.board.wait("frame", 0, lock, count=frames + 1)
         world.kill("locker")
         self._say("locker    killed (-9) between commit and pulse")
@@ -111,7 +116,7 @@ class Story:
         lock = self._lock(self._door_of(code))
         world.board.call("fault", kind="stuck", board=0, lock=lock, pulses=3)
         status, answer = self._type(code)
-        self._check(status == 202, f"the code of a stuck door answered {status}")  # noqa: PLR2004
+        self._check(status == ACCEPTED, f"the code of a stuck door answered {status}")
         session = answer["session"]
         world.until("the jam", lambda: self._state(session) == "jammed")
         self._say(f"door {answer['door']}   jammed after three pulses; the code stays good")
@@ -128,7 +133,7 @@ class Story:
             'role_key = "keys/role.jwk"\n'
         )
         door = "16"
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603  our own command line
             [*processes.COMMAND, "command", "open", site.node, door, "--as", str(issuer)],
             capture_output=True,
             text=True,
@@ -145,8 +150,8 @@ class Story:
     def _collect(self, code: SealedCode, how: str, *, confirm: bool = False) -> None:
         world = self._world
         status, answer = self._type(code, confirm=confirm)
-        self._check(status == 202, f"collecting {code.parcel} {how} answered {status} {answer}")  # noqa: PLR2004
-        if status != 202:  # noqa: PLR2004
+        self._check(status == ACCEPTED, f"collecting {code.parcel} {how} answered {status} {answer}")
+        if status != ACCEPTED:
             return
         lock = self._lock(answer["door"])
         self._await_open(lock)
@@ -173,7 +178,7 @@ class Story:
 
         def shut() -> bool:
             board.call("close_door", board=0, lock=lock)
-            doors = board.call("doors")["doors"]
+            doors = cast("list[dict[str, object]]", board.call("doors")["doors"])
             return any(each["lock"] == lock and not each["open"] for each in doors)
 
         self._world.until("the door to stay shut", shut)
@@ -228,7 +233,7 @@ class Story:
             types["locker.door.opened"] == seen["opened"],
             f"{seen['opened']} doors opened, {types['locker.door.opened']} were told",
         )
-        self._check(types["parcel.collected"] == 3, f"{types['parcel.collected']} of 3 parcels collected")  # noqa: PLR2004
+        self._check(types["parcel.collected"] == PARCELS, f"{types['parcel.collected']} of {PARCELS} parcels collected")
         return {
             "audit_events": len(journalled),
             "held": len(held),

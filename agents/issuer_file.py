@@ -33,23 +33,28 @@ def add_issuer(
     Raises ``ConfigError`` when a file is there already, or the old document is not the root's.
     """
     key = SigningKey.generate(os.urandom)
+    signed = None
+    if root is not None and document is not None:
+        entry = Entry(
+            jwk=key.public.jwk(),
+            name=name,
+            scopes=scopes,
+            nodes=nodes,
+            not_before=int(wall) - HOUR_S,
+            not_after=int(wall) + days * 86_400,
+        )
+        root_key = read_signing_key(root)
+        edition = _next_edition(document, root_key, entry, int(wall))
+        # Before any file is made: what is refused here can be said again with the same name.
+        signed = sign_issuers(edition, root_key)
     write_private_key(directory / f"{name}.pem", key)
     write_public_key(directory / f"{name}.jwk", key.public)
     yield f"made {name}.pem (keep it away from brokers and web servers) and {name}.jwk, kid {key.kid}"
-    if root is None or document is None:
+    if signed is None or document is None:
         yield "not listed yet: give --root and --document to sign an issuers document with it"
         return
-    entry = Entry(
-        jwk=key.public.jwk(),
-        name=name,
-        scopes=scopes,
-        nodes=nodes,
-        not_before=int(wall) - HOUR_S,
-        not_after=int(wall) + days * 86_400,
-    )
-    edition = _next_edition(document, read_signing_key(root), entry, int(wall))
     fresh = document.with_suffix(".new")
-    fresh.write_bytes(sign_issuers(edition, read_signing_key(root)))
+    fresh.write_bytes(signed)
     fresh.replace(document)
     yield f"{document}: version {edition.version} lists {len(edition.keys)} key(s)"
 

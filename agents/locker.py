@@ -21,7 +21,8 @@ from agents.settings import NodeSettings
 from edge import jose, log
 from edge.command import Command, Kind, Rule
 from edge.command_desk import CommandDesk, Ended, Take
-from edge.errors import ConfigError, VerificationError
+from edge.errors import ConfigError, DeviceError, StoreError, VerificationError
+from edge.floored_clock import FlooredClock
 from edge.health import Health
 from edge.health_http import serve_health
 from edge.health_systemd import Notifier, feed
@@ -42,7 +43,8 @@ from edge.nonce import NonceBook
 from edge.result import Status
 from edge.serial_asyncio import SerialPort
 from edge.supervisor import OnDeath, Supervisor
-from edge.system_clock import SystemClock
+from edge.system_clock import SystemClock, boot_id
+from edge.time_floor_sql import keep_time, resume_time
 from locker.board_serial import SerialBoards, Wiring
 from locker.cabinet_asyncio import Cabinet
 from locker.compartment import Compartment, Size
@@ -50,7 +52,7 @@ from locker.contract import Open
 from locker.door import Done, Outcome
 from locker.kiosk_http import build_kiosk, listen_kiosk, serve_kiosk
 from locker.latch import Latch
-from locker.ledger_file import newest_copy, rebuild_ledger
+from locker.ledger_file import overtake_ledger, rebuild_ledger
 from locker.ledger_sql import LOCKER_STEPS, LedgerStore, RunningTime, SqlLedger
 from locker.pickup_code import KEY_BYTES, CodeHasher, issue
 from locker.service import LockerService, Terms
@@ -124,7 +126,7 @@ class LockerAgent:
     def __init__(self, settings: NodeSettings, base: Path) -> None:
         self._settings = settings
         self._base = base
-        self._clock = SystemClock()
+        self._clock = FlooredClock(SystemClock(), boot_id())
         self._health = Health()
         self._log = log.get_logger("agents.locker")
         self._supervisor = Supervisor(self._clock, random.random, self._health)
@@ -143,11 +145,17 @@ class LockerAgent:
             await journal.close()
 
     def _open_journal(self) -> SqlJournal:
-        self._place.database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        directory = self._place.database.parent
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise StoreError(
+                f"{directory}: {error.strerror}", remedy="name a store directory that this user may make and write"
+            ) from error
         opened = open_journal(
             self._place,
             steps=LOCKER_STEPS,
-            rebuild=lambda connection: rebuild_ledger(connection, newest_copy(self._place.database)),
+            rebuild=lambda connection: rebuild_ledger(connection, self._place.database),
             consumers=self._settings.node.consumers,
             source=self._trust.identity.source,
             clock=self._clock,
@@ -161,14 +169,15 @@ class LockerAgent:
 
     async def _serve(self, journal: SqlJournal) -> None:
         trust, clock = self._trust, self._clock
+        await resume_time(journal, clock)
         running = RunningTime(await journal.write(lambda transaction: stored_running(transaction.sql)), clock)
         upkeep = LockerUpkeep(self._place.database, clock)
-        store = LedgerStore(journal, running, upkeep.changed)
+        store = LedgerStore(journal, running, upkeep)
         await store.keep(self._begin)
         issuers = HeldIssuers(trust.issuers, trust.roots, journal)
         await issuers.load()
         service = self._service(store, issuers)
-        cabinet = self._cabinet(service)
+        cabinet = await self._cabinet(service)
         service.attach(cabinet)
         nonces = NonceBook(os.urandom)
         server: LinkServer
@@ -199,6 +208,7 @@ class LockerAgent:
             link_desk.close()
 
     def _begin(self, ledger: SqlLedger) -> None:
+        overtake_ledger(ledger.transaction.sql, self._place.database)
         ledger.add_compartments(each.door for each in self._settings.locker.compartments)
 
     def _service(self, store: LedgerStore, issuers: HeldIssuers) -> LockerService:
@@ -223,14 +233,13 @@ class LockerAgent:
             store=store,
             sessions=Sessions(os.urandom),
             clock=clock,
-            random=os.urandom,
             hasher=trust.hasher,
             issue=make_code,
             read_badge=read_badge,
             background=lambda name, work: self._supervisor.spawn(name, work, fatal=True),
         )
 
-    def _cabinet(self, service: LockerService) -> Cabinet:
+    async def _cabinet(self, service: LockerService) -> Cabinet:
         locker = self._settings.locker
         port = SerialPort(str(self._base / locker.bus.port), baud=locker.bus.baud, clock=self._clock)
         wirings = [
@@ -241,7 +250,23 @@ class LockerAgent:
             Compartment(each.door, Latch(each.board, each.lock), Size(each.size), each.height_mm)
             for each in locker.compartments
         ]
-        return Cabinet(compartments, SerialBoards(port, self._clock, wirings), self._clock, told=service.heard)
+        boards = SerialBoards(port, self._clock, wirings)
+        cabinet = Cabinet(compartments, boards, self._clock, told=service.heard)
+        for wiring in wirings:
+            await self._look_for_twins(boards, cabinet, wiring.board)
+        return cabinet
+
+    async def _look_for_twins(self, boards: SerialBoards, cabinet: Cabinet, board: int) -> None:
+        """Two boards with one address open two doors for one pulse, so such an address is not used."""
+        try:
+            answers = await boards.answers(board)
+        except DeviceError as error:
+            self._log.warning("bus.unreachable", what=error.what, remedy=error.remedy)
+            return
+        if answers > 1:
+            cabinet.distrust(board)
+            remedy = "give every board an address of its own and restart"
+            self._log.error("bus.address_shared", board=board, answers=answers, remedy=remedy)
 
     def _link_desk(
         self, journal: SqlJournal, issuers: HeldIssuers, desk: CommandDesk, cabinet: Cabinet
@@ -282,11 +307,13 @@ class LockerAgent:
         journal_upkeep = Upkeep(
             journal, self._place, self._limits, clock, lambda: health.progress("journal", clock.mono())
         )
-        keep("bus", lambda: cabinet.poll(lambda: health.progress("bus", clock.mono())))
+        # What it has read and not told would be forgotten by a restart of the task alone; a restart of all finds it.
+        keep("bus", lambda: cabinet.poll(lambda: health.progress("bus", clock.mono())), on_death=OnDeath.END)
         keep("journal", journal_upkeep.run, on_death=OnDeath.END)
         keep("link", server.serve)
         keep("copies", upkeep.write_copies)
-        keep("upkeep", lambda: upkeep.sweep(store))
+        keep("time", lambda: keep_time(journal, clock))
+        keep("upkeep", lambda: upkeep.sweep(store, cabinet.in_service))
         keep("serving", lambda: self._tell_serving(cabinet, server))
         if self._settings.health:
             path = self._base / self._settings.health / "role.sock"
@@ -304,7 +331,7 @@ class LockerAgent:
     async def _open_kiosk(self, service: LockerService) -> None:
         kiosk = self._settings.locker.kiosk
         token = boot_token(self._base / kiosk.token_file)
-        page = self._base / kiosk.page if kiosk.page else Path(web.__file__).parent / "dist" / "kiosk"
+        page = self._base / kiosk.page if kiosk.page else web.KIOSK
         host = f"[{kiosk.host}]" if ":" in kiosk.host else kiosk.host
         names = {f"{host}:{kiosk.port}", f"localhost:{kiosk.port}"}
         app = build_kiosk(service, token=token, static=page, hosts=frozenset(names), clock=self._clock)
@@ -341,8 +368,13 @@ def boot_token(path: Path) -> str:
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
         token = secrets.token_urlsafe(TOKEN_BYTES)
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), "w") as file:
-            file.write(token)
+        fresh = path.with_suffix(".new")
+        fresh.unlink(missing_ok=True)
+        fresh.touch(mode=0o600, exist_ok=False)
+        fresh.write_text(token)
+        # Whatever the umask: the directory's group is the browser's user and nobody else.
+        fresh.chmod(0o640)
+        fresh.rename(path)
         return token
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from agents.settings import CollectorSettings, NodeSettings
 from edge import log
 from edge.errors import LastmileError
@@ -17,7 +19,7 @@ COMMAND: tuple[str, ...] = (sys.executable, "-m", "agents")
 """How another process of the product is started from here: the demo does."""
 
 
-def run(role: str, config: Path) -> None:
+def run(role: str, config: Path, *, kiosk_token_file: Path | None = None) -> None:
     """Be ``role`` (locker, cloud-sync, collector) until told to stop. Raises ``LastmileError`` when it cannot."""
     if role == "collector":
         _collector(config)
@@ -25,9 +27,16 @@ def run(role: str, config: Path) -> None:
         settings = read_settings(config, NodeSettings)
         log.configure(level=settings.log.level)
         if role == "locker":
-            _locker(settings, config.parent)
+            _locker(_with_token_file(settings, kiosk_token_file), config.parent)
         else:
             _cloud_sync(settings, config.parent)
+
+
+def _with_token_file(settings: NodeSettings, path: Path | None) -> NodeSettings:
+    if path is None:
+        return settings
+    kiosk = msgspec.structs.replace(settings.locker.kiosk, token_file=str(path.resolve()))
+    return msgspec.structs.replace(settings, locker=msgspec.structs.replace(settings.locker, kiosk=kiosk))
 
 
 def _locker(settings: NodeSettings, base: Path) -> None:

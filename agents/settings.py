@@ -1,4 +1,4 @@
-"""What stands in the configuration files: ``node.toml`` for the two processes of a node, ``collector.toml`` for a consumer."""
+"""What stands in the configuration files: ``node.toml`` for a node's processes, ``collector.toml`` for a consumer."""
 
 from __future__ import annotations
 
@@ -179,6 +179,8 @@ class CollectorSettings(Settings, frozen=True):
     keys: CollectorKeys
     nodes: Annotated[tuple[KnownNode, ...], msgspec.Meta(min_length=1)]
     subscribe: Literal["shared", "plain"] = "shared"
+    worker: Name = "1"
+    """Tells the collectors of one consumer apart; each needs one of its own, and keeps it."""
     health: Path = ""
     log: Log = Log()
 

@@ -59,7 +59,11 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds; a dead link is noticed after at most twice as long."""
     connect_timeout: float = 10.0
     session_expiry: int = 7 * 86_400
-    """Seconds for which the broker keeps commands for a node that is away (MQTT 5; 3.1.1 leaves it to the broker)."""
+    """Seconds for which the broker keeps messages for a client that is away (MQTT 5; 3.1.1 leaves it to the broker).
+
+    0 begins and ends with a clean session: right for a client id that is used once, whose session would else stay
+    behind in a shared subscription and be given its part of the messages.
+    """
     receive_maximum: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 20
     """Messages the broker may send ahead of our acknowledgements (MQTT 5)."""
     max_message: int = 256 * 1024
@@ -324,7 +328,7 @@ def _new_client(settings: BrokerSettings, will: Will | None) -> Client:
     client = Client(
         CallbackAPIVersion.VERSION2,
         client_id=settings.client_id,
-        clean_session=None if modern else False,
+        clean_session=None if modern else not settings.session_expiry,
         protocol=MQTTProtocolVersion.MQTTv5 if modern else MQTTProtocolVersion.MQTTv311,
         manual_ack=True,
         reconnect_on_failure=False,
@@ -340,10 +344,22 @@ def _new_client(settings: BrokerSettings, will: Will | None) -> Client:
     return client
 
 
+class _TidySocket(ssl.SSLSocket):
+    """paho forgets a socket whose handshake failed; with a wrong certificate that is one more at every try."""
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002  the base's signature
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
 def tls_context(files: TlsFiles) -> ssl.SSLContext:
     """Mutual TLS 1.3. Raises ``ConfigError`` when a file is missing or does not fit."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.sslsocket_class = _TidySocket
     try:
         context.load_verify_locations(files.ca)
         context.load_cert_chain(files.certificate, files.key)
@@ -371,10 +387,11 @@ def _without_delay(_client: Client, _data: Any, sock: Any) -> None:
 
 def _open(client: Client, settings: BrokerSettings) -> None:
     if settings.protocol == "5":
+        clean = not settings.session_expiry
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = settings.session_expiry
         properties.ReceiveMaximum = settings.receive_maximum
         properties.MaximumPacketSize = 2 * settings.max_message
-        client.connect(settings.host, settings.port, settings.keepalive, clean_start=False, properties=properties)
+        client.connect(settings.host, settings.port, settings.keepalive, clean_start=clean, properties=properties)
     else:
         client.connect(settings.host, settings.port, settings.keepalive)

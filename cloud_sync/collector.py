@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from cloud_sync.presence import Presence
-from cloud_sync.topics import Kind, NodeTopics, Topic
+from cloud_sync.topics import ROOT, Kind, NodeTopics, Topic
 from edge import event as envelope
 from edge import jose
 from edge.claims import refused
@@ -48,14 +48,15 @@ class Node(msgspec.Struct, frozen=True):
 
     @property
     def source(self) -> str:
-        return NodeTopics(self.tenant, self.name).source
+        """As the node's events name it; tenant and name were checked by ``load_nodes``."""
+        return f"/{ROOT}/{self.tenant}/{self.name}"
 
     @property
     def audience(self) -> str:
         return f"{self.name}/{self.instance}"
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """An event as it came. ``digest``: the chain's hash for audit, else SHA-256 of ``body``.
 
     ``starts`` is what a seal says of the consumers' shares and None in any other event. A seal's signature is checked
@@ -128,9 +129,10 @@ class Refusal(ProtocolError):
 def read_events(node: Node, topic: Topic, payload: bytes) -> Intake:
     """The events of a message on ``evt/{class}`` or its ``batch``. Never raises: what is wrong is in ``refused``."""
     intake = Intake()
+    source, event_class = node.source, EventClass(topic.name)
     for body in _bodies(topic, payload, intake):
         try:
-            item = _read(node, EventClass(topic.name), body)
+            item = _read(node, source, event_class, body)
         except Refusal as refusal:
             intake.refused.append(refusal.reason)
             continue
@@ -146,7 +148,7 @@ def _bodies(topic: Topic, payload: bytes, intake: Intake) -> Sequence[bytes]:
         return [payload]
     try:
         raws = _batch.decode(payload)
-    except ValueError:
+    except (ValueError, RecursionError):
         intake.refused.append("malformed")
         return []
     if len(raws) > MAX_BATCH_EVENTS:
@@ -155,14 +157,14 @@ def _bodies(topic: Topic, payload: bytes, intake: Intake) -> Sequence[bytes]:
     return [bytes(raw) for raw in raws]
 
 
-def _read(node: Node, event_class: EventClass, body: bytes) -> Row | Gone:
+def _read(node: Node, source: str, event_class: EventClass, body: bytes) -> Row | Gone:
     if len(body) > envelope.MAX_EVENT_BYTES:
         raise Refusal("oversized")
     try:
         event = envelope.decode(body)
     except ProtocolError:
         raise Refusal("malformed") from None
-    _require(event.source == node.source, "wrong_source")
+    _require(event.source == source, "wrong_source")
     _require(event.lmclass == event_class.value, "wrong_class")
     _require(_EPOCH.fullmatch(event.epoch) is not None, "malformed")
     _require(max(len(event.id), len(event.type), len(event.subject)) <= MAX_WORD, "oversized")
@@ -188,8 +190,10 @@ def _verified_seal(node: Node, event: CloudEvent, body: bytes) -> dict[str, int]
     try:
         sealed = _sealed.decode(event.data)
         unsigned, signature = envelope.without_signature(body)
-    except (ValueError, ProtocolError):
+    except (ValueError, RecursionError, ProtocolError):
         raise Refusal("malformed_seal") from None
+    # A second spelling of the same signature would be a second row with another hash, and both would seem sealed.
+    _require(envelope.with_signature(unsigned, signature) == body, "malformed_seal")
     key = node.keys.get(sealed.kid)
     if key is None:
         raise Refusal("unknown_key")
@@ -202,7 +206,7 @@ def _read_gone(event: CloudEvent, event_class: EventClass) -> Gone:
     _require(event_class is not EventClass.AUDIT, "audit_dropped")
     try:
         said = _dropped.decode(event.data)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Refusal("malformed") from None
     _require(said.event_class == event_class.value and len(said.reason) <= MAX_WORD, "malformed")
     _require(1 <= said.first <= said.last <= MAX_SEQ and 0 <= said.count <= said.last - said.first + 1, "malformed")

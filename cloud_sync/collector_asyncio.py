@@ -90,7 +90,7 @@ class Collector:
             began = self._clock.mono()
             try:
                 await self._one_connection()
-            except* (BrokerLost, StoreError) as lost:
+            except* (BrokerLost, StoreError, ConfigError) as lost:
                 self._log.warning("collector_interrupted", what=str(first_of(lost)))
             self.subscribed = ""
             self._progress("broker")

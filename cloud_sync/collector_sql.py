@@ -7,6 +7,7 @@ statements go to the driver as they stand, because building them anew cost more 
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -88,6 +89,8 @@ class CollectorStore:
                 yield sql
             whole = True
         except DBAPIError as error:
+            raise _told(error.orig, self._path) from error
+        except sqlite3.Error as error:  # while rows were fetched by the driver itself
             raise _told(error, self._path) from error
         finally:
             if not whole:
@@ -149,8 +152,8 @@ def _tune(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
-def _told(error: DBAPIError, path: str) -> StoreError:
-    what = str(error.orig)
+def _told(error: BaseException | None, path: str) -> StoreError:
+    what = str(error)
     if "full" in what:
         return StoreFull(f"{path}: {what}", remedy="free disk space; nothing was acknowledged, the nodes send it again")
     if "malformed" in what or "not a database" in what:

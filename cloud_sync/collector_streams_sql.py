@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from cloud_sync.collector import Gone, Node, Row, Standing, begun_by
-from cloud_sync.collector_refused_sql import quarantine, set_aside
+from cloud_sync.collector_refused_sql import count, quarantine, set_aside
+from cloud_sync.collector_room_sql import (
+    MAX_UNPROVEN_BYTES,
+    drop_oldest,
+    drop_oldest_ranges,
+    row_bytes,
+    unproven_bytes,
+)
 from cloud_sync.settling import Candidate, Cursor, Settled, settle_audit, settle_plain
 from edge.event import GENESIS, EventClass
 
@@ -20,6 +27,9 @@ if TYPE_CHECKING:
 HORIZON = 100_000
 """Rows above the cursor that are taken in before a seal has moved it: bounds what a forger can make us keep. A node
 seals every 64; whatever is refused here it sends again."""
+GONE_HORIZON = 1_000_000_000
+"""Numbers above the cursor to which a thinned range may reach: what 100 events a second are in 115 days. A range is
+nobody's signed word, and the cursor may follow it."""
 MAX_UNPROVEN = 16
 """Epochs of one node without a held event. The one not heard of for longest makes room: a forger blocks no true one."""
 MAX_RIVALS = 4
@@ -36,7 +46,11 @@ _THIN = """DELETE FROM event WHERE id IN (
 
 
 class Stream(msgspec.Struct):
-    """One class of one epoch of one node. ``dirty``: something came since it was settled."""
+    """One class of one epoch of one node.
+
+    ``dirty``: something came since it was settled. ``reach``: how far rows and thinned ranges go without a gap.
+    ``unproven``: bytes of the rows above the cursor, as ``row_bytes`` counts them.
+    """
 
     id: int
     source: str
@@ -46,6 +60,8 @@ class Stream(msgspec.Struct):
     heard: float
     dirty: bool = True
     missing: list[tuple[int, int]] = []
+    reach: int = 0
+    unproven: int = 0
 
 
 Known = dict[tuple[str, EventClass], Stream]
@@ -64,15 +80,25 @@ class Streams:
 
     def take_rows(self, sql: Connection, node: Node, rows: Sequence[Row], refused: list[str]) -> None:
         """Keep rows as unproven; ``refused`` gets a word for each that is not kept."""
-        fresh: list[tuple[Any, ...]] = []
+        source, fresh, stream = node.source, list[tuple[Any, ...]](), None
+        room = 2 * MAX_UNPROVEN_BYTES - sum(each.unproven for each in self._of(sql, source).values())
         for row in rows:
-            stream = self._stream(sql, node.source, row.epoch, row.event_class)
+            if stream is None or stream.epoch != row.epoch or stream.event_class is not row.event_class:
+                stream = self._stream(sql, source, row.epoch, row.event_class)
+            size = row_bytes(row.body)
             if row.seq <= stream.cursor.seq:
-                refused.extend(self._against_held(sql, stream, row))
-            elif row.seq > stream.cursor.seq + HORIZON and not row.seal:
-                refused.append("too_far")
+                word = self._against_held(sql, stream, row)
+            elif row.seq > max(stream.cursor.seq, stream.reach) + HORIZON and not row.seal:
+                word = "too_far"
+            elif size > room:
+                word = "no_room"
             else:
+                word = ""
                 fresh.append(self._values(stream, row))
+                stream.unproven += size
+                room -= size
+            if word:
+                refused.append(word)
         if fresh:
             sql.exec_driver_sql(_INSERT, fresh)
 
@@ -81,9 +107,12 @@ class Streams:
         stream = self._stream(sql, node.source, gone.epoch, gone.event_class)
         if gone.last <= stream.cursor.seq:
             return
-        if gone.first > stream.cursor.seq + HORIZON:
+        reach = max(stream.cursor.seq, stream.reach)
+        if gone.first > reach + HORIZON or gone.last > stream.cursor.seq + GONE_HORIZON:
             refused.append("too_far")
             return
+        if gone.first <= reach + 1:
+            stream.reach = max(reach, gone.last)
         sql.exec_driver_sql(
             """INSERT INTO dropped (stream, first, last, count, reason) VALUES (?, ?, ?, ?, ?)
                ON CONFLICT DO UPDATE SET last = excluded.last, count = excluded.count, reason = excluded.reason
@@ -98,32 +127,50 @@ class Streams:
         while dirty := [stream for stream in known.values() if stream.dirty]:
             for stream in dirty:
                 stream.dirty = False
-                standing.alarms += self._settle_stream(sql, stream, known)
+                # A forger can invent epochs: the rows of such a one stay unproven, whatever their class.
+                if stream.event_class is EventClass.AUDIT or _proven(known, stream.epoch):
+                    standing.alarms += self._settle_stream(sql, stream, known)
+                stream.unproven = unproven_bytes(sql, stream.id, stream.cursor.seq)
+                drop_oldest_ranges(sql, stream.id, stream.cursor.seq)
+        self._bound(sql, source, known)
         for (epoch, event_class), stream in known.items():
             if _proven(known, epoch) and stream.cursor.seq:
                 audit = event_class is EventClass.AUDIT
                 at = (stream.cursor.seq, stream.cursor.digest.hex() if audit else None)
                 standing.journals.setdefault(epoch, {})[event_class.value] = at
             standing.missing += [(epoch, event_class.value, *gap) for gap in stream.missing]
+        standing.missing += _missing_ends(sql, source, known)
         # A forger can invent epochs; what is proven is asked for first.
         standing.missing.sort(key=lambda gap: gap[0] not in standing.journals)
         return standing
+
+    def _bound(self, sql: Connection, source: str, known: Known) -> None:
+        excess = sum(stream.unproven for stream in known.values()) - MAX_UNPROVEN_BYTES
+        if excess <= 0:
+            return
+        dropped = drop_oldest(sql, source, excess)
+        count(sql, source, ["made_room"] * dropped, self._clock.wall())
+        for stream in known.values():
+            stream.unproven = unproven_bytes(sql, stream.id, stream.cursor.seq)
 
     def _values(self, stream: Stream, row: Row) -> tuple[Any, ...]:
         start = None if row.starts is None else row.starts.get(self._consumer, 0)
         told = (row.event_id, row.type, row.subject, row.time, row.body)
         return (stream.id, row.seq, row.digest, row.prev, start, *told)
 
-    def _against_held(self, sql: Connection, stream: Stream, row: Row) -> list[str]:
-        """A row at or below the cursor is either held already or a rival of a held one."""
+    def _against_held(self, sql: Connection, stream: Stream, row: Row) -> str:
+        """A row at or below the cursor is held already, or a rival of a held one, or was said to be thinned."""
         found = sql.exec_driver_sql(
             "SELECT digest FROM event WHERE stream = ? AND seq = ?", (stream.id, row.seq)
         ).scalar()
+        if found is None and stream.event_class is not EventClass.AUDIT:
+            # A row wins over a range, also over one that was a lie.
+            sql.exec_driver_sql(_INSERT, self._values(stream, row))
         if found is None or found == row.digest:
-            return []
+            return ""
         place = (stream.source, stream.epoch, stream.event_class.value, row.seq, row.digest)
         quarantine(sql, place, row.body, "conflict", self._clock.wall())
-        return ["conflict"]
+        return "conflict"
 
     def _stream(self, sql: Connection, source: str, epoch: str, event_class: EventClass) -> Stream:
         known = self._of(sql, source)
@@ -160,7 +207,7 @@ class Streams:
     def _settle_stream(self, sql: Connection, stream: Stream, known: Known) -> int:
         before = stream.cursor
         settled = self._audit(sql, stream) if stream.event_class is EventClass.AUDIT else _plain(sql, stream)
-        stream.cursor, stream.missing = settled.cursor, settled.missing
+        stream.cursor, stream.missing, stream.reach = settled.cursor, settled.missing, settled.reach
         place = (stream.id, stream.source, stream.epoch, stream.event_class.value)
         for reason, rows in (("not_in_chain", settled.rivals), ("forked", settled.forked)):
             for seq, digest in rows:
@@ -175,6 +222,7 @@ class Streams:
                 (settled.cursor.seq, settled.cursor.digest, stream.heard, stream.id),
             )
             if before.seq == 0 and stream.event_class is EventClass.AUDIT:
+                _touch(known, stream.epoch)
                 _learn_epoch(sql, stream, known)
         return len(settled.rivals) + len(settled.forked)
 
@@ -183,7 +231,7 @@ class Streams:
         rows = sql.exec_driver_sql(
             "SELECT seq, digest, prev, start FROM event WHERE stream = ? AND seq > ? ORDER BY seq LIMIT ?",
             (stream.id, stream.cursor.seq, SETTLE_ROWS),
-        ).fetchall()
+        ).cursor.fetchall()
         settled = settle_audit(
             stream.cursor,
             [
@@ -201,11 +249,11 @@ def _plain(sql: Connection, stream: Stream) -> Settled:
     key = (stream.id, stream.cursor.seq, SETTLE_ROWS)
     rows = sql.exec_driver_sql(
         "SELECT seq, digest FROM event WHERE stream = ? AND seq > ? ORDER BY seq, id LIMIT ?", key
-    ).fetchall()
+    ).cursor.fetchall()
     gone = sql.exec_driver_sql(
         "SELECT first, last FROM dropped WHERE stream = ? AND last > ? ORDER BY first LIMIT ?", key
     ).fetchall()
-    settled = settle_plain(stream.cursor, [(seq, digest) for seq, digest in rows], [(a, b) for a, b in gone])
+    settled = settle_plain(stream.cursor, rows, [(a, b) for a, b in gone], ended=_ended(sql, stream))
     stream.dirty = SETTLE_ROWS in (len(rows), len(gone)) and settled.cursor.seq > stream.cursor.seq
     return settled
 
@@ -214,6 +262,18 @@ def _proven(known: Known, epoch: str) -> bool:
     """Whether a seal has made any of the epoch's audit events held; before, nothing of it is acknowledged."""
     audit = known.get((epoch, EventClass.AUDIT))
     return audit is not None and audit.cursor.seq > 0
+
+
+def _touch(known: Known, epoch: str) -> None:
+    """Have all classes of ``epoch`` looked at again."""
+    for (other, _), stream in known.items():
+        stream.dirty = stream.dirty or other == epoch
+
+
+def _ended(sql: Connection, stream: Stream) -> bool:
+    """Whether a held event says that another epoch followed: no row is added to this one any more."""
+    key = (stream.source, stream.epoch)
+    return sql.exec_driver_sql("SELECT 1 FROM epoch WHERE source = ? AND previous = ?", key).scalar() is not None
 
 
 def _make_room(sql: Connection, known: Known) -> None:
@@ -236,6 +296,24 @@ def _chain_end(sql: Connection, stream: Stream) -> tuple[int, bytes]:
     return (found[0], found[1]) if found else (0, b"")
 
 
+def _missing_ends(sql: Connection, source: str, known: Known) -> Iterator[tuple[str, str, int, int]]:
+    """What lacks behind the last row of an ended epoch: no later row of its own shows it, the next epoch's first does.
+
+    So a consumer finds out what it lost, in a restored copy say, after it had signed for it.
+    """
+    ends = sql.exec_driver_sql("SELECT previous, kept_seq FROM epoch WHERE source = ? AND kept_seq > 0", (source,))
+    for epoch, end in ends.fetchall():
+        stream = known.get((epoch, EventClass.AUDIT))
+        last = 0 if stream is None else _last_seq(sql, stream)
+        if last < end:
+            yield epoch, EventClass.AUDIT.value, last + 1, end
+
+
+def _last_seq(sql: Connection, stream: Stream) -> int:
+    found = sql.exec_driver_sql("SELECT max(seq) FROM event WHERE stream = ?", (stream.id,)).scalar() or 0
+    return max(found, stream.cursor.seq)
+
+
 def _learn_epoch(sql: Connection, stream: Stream, known: Known) -> None:
     """Note what the epoch's first event, held now, says of the one before; that one may settle further by it."""
     body = sql.exec_driver_sql("SELECT body FROM event WHERE stream = ? AND seq = 1", (stream.id,)).scalar()
@@ -247,6 +325,4 @@ def _learn_epoch(sql: Connection, stream: Stream, known: Known) -> None:
         "INSERT OR IGNORE INTO epoch VALUES (?, ?, ?, ?, ?, ?, ?)",
         (stream.source, stream.epoch, begun.previous, begun.cause, *end),
     )
-    earlier = known.get((begun.previous, EventClass.AUDIT))
-    if earlier is not None:
-        earlier.dirty = True
+    _touch(known, begun.previous)

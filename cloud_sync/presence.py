@@ -43,7 +43,7 @@ def decode(payload: bytes) -> Presence:
         raise ProtocolError(f"presence of {len(payload)} bytes", remedy="dropped and counted")
     try:
         return _decoder.decode(payload)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ProtocolError(f"not a presence: {error}", remedy="dropped and counted") from error
 
 

@@ -33,6 +33,8 @@ BURST_SECONDS = 0.2
 """How much unused pace may be saved up."""
 MAX_WANTED = 64
 """Wanted ranges kept; consumers say them again."""
+MAX_SEQ = 2**46 - 1
+"""The journal has no higher number."""
 FRAME_ROOM = 1024
 """Bytes of a packet that are topic and MQTT's own header."""
 
@@ -148,6 +150,8 @@ class _Stream:
         self.repeat_wait = REPEAT_AFTER
         if self.repeat_at:
             self.repeat_at = max(self.repeat_at, acked + 1)
+            if self.repeat_at > self.repeat_to:
+                self.repeat_at = self.repeat_to = 0  # the ack has overtaken it
 
     def begin_overdue(self, now: float) -> None:
         """Start sending again what nobody has acknowledged for too long."""
@@ -185,6 +189,8 @@ class Pump:
         self._pace = Bucket(pacing.pace)
         self._repeats = Bucket(pacing.pace * REPEAT_SHARE)
         self._streams: dict[tuple[EventClass, str], _Stream] = {}
+        self._ended: dict[tuple[EventClass, str], _Stream] = {}
+        """Of epochs that every consumer had held, and one has lost again: only what is wanted goes."""
         self._wanted: deque[Wanted] = deque()
         self._open: dict[bool, _Load] = {}
         """By ``again``: at most one load of each way with messages not yet sent."""
@@ -222,7 +228,10 @@ class Pump:
                 stream.dry = stream.dry and last <= stream.head
                 streams[key] = stream
         self._streams = streams
-        self._wanted = deque(want for want in self._wanted if (want.event_class, want.epoch) in streams)
+        wanted = {(want.event_class, want.epoch) for want in self._wanted}
+        self._ended = {key: ended for key, ended in self._ended.items() if key in wanted and key not in streams}
+        known = streams.keys() | self._ended.keys()
+        self._wanted = deque(want for want in self._wanted if (want.event_class, want.epoch) in known)
 
     def wake(self) -> None:
         """There may be more than the last answers had."""
@@ -234,9 +243,11 @@ class Pump:
         """Ranges a consumer lacks. What is above the send position comes by itself and is left out."""
         for epoch, name, first, last in ranges:
             event_class = _CLASSES.get(name)
-            stream = self._streams.get((event_class, epoch)) if event_class else None
-            if stream is None or len(self._wanted) >= MAX_WANTED:
+            if event_class is None or len(self._wanted) >= MAX_WANTED:
                 continue
+            stream = self._stream(event_class, epoch)
+            if stream is None:
+                stream = self._ended[event_class, epoch] = _Stream(epoch, event_class, MAX_SEQ)
             if first <= stream.position and not any(want.holds(stream, first) for want in self._wanted):
                 self._wanted.append(Wanted(epoch, stream.event_class, first, min(last, stream.position)))
 
@@ -253,7 +264,7 @@ class Pump:
 
     def pulled(self, ask: Ask, bodies: Sequence[bytes], upto: int, now: float) -> None:
         """The answer to ``ask``."""
-        stream = self._streams.get((ask.event_class, ask.epoch))
+        stream = self._stream(ask.event_class, ask.epoch)
         if stream is None:
             return
         if ask.again:
@@ -289,6 +300,9 @@ class Pump:
         """The send position of a stream, 0 when there is none."""
         stream = self._streams.get((event_class, epoch))
         return stream.position if stream else 0
+
+    def _stream(self, event_class: EventClass, epoch: str) -> _Stream | None:
+        return self._streams.get((event_class, epoch)) or self._ended.get((event_class, epoch))
 
     def _again(self, now: float) -> Step | None:
         if self._repeats.wait(now) > 0:

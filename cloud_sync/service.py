@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar, cast
 
@@ -34,8 +34,8 @@ from cloud_sync.waiting_asyncio import within
 from edge import link, log
 from edge.backoff import Backoff
 from edge.clock import Clock
-from edge.errors import DeviceError, ProtocolError
-from edge.link import Events, HeldAnswer, LinkNumber, OfferAnswer, Out, Request, Serving, Wake, Welcome
+from edge.errors import ConfigError, DeviceError, ProtocolError
+from edge.link import Events, HeldAnswer, JournalView, LinkNumber, OfferAnswer, Out, Request, Serving, Wake, Welcome
 
 T = TypeVar("T")
 
@@ -84,6 +84,8 @@ class CloudSync:
         self._welcome: Welcome | None = None
         self._serving = False
         self._link = LinkNumber(0, 0, "")
+        self._epoch = ""
+        """The newest that we have heard of."""
         self._agent_there = asyncio.Event()
         self._connection: BrokerConnection | None = None
         self._nudged = asyncio.Event()
@@ -95,7 +97,8 @@ class CloudSync:
         self._probed = asyncio.Event()
 
     async def run(self) -> None:
-        """Carry until cancelled."""
+        """Carry until cancelled; after a defect, once more from the beginning."""
+        self.state, self._connection = LinkState.WAITING, None
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep_agent(), name="keep-agent")
             tasks.create_task(self._keep_broker(), name="keep-broker")
@@ -127,18 +130,22 @@ class CloudSync:
         NodeTopics(welcome.tenant, welcome.node)
         self._log.info("agent_here", node=welcome.node, role=welcome.role, session=welcome.session)
         self._agent, self._welcome, self._serving = agent, welcome, welcome.serving
-        self.pump.journals(welcome.journals, self._clock.mono())
         self.pump.wake()
+        await self._take_journals(welcome.journals)
+        self._agent_there.set()
+        self._presence_due.set()
+
+    async def _take_journals(self, journals: Sequence[JournalView]) -> None:
+        """Follow what the role agent says of its epochs. A new one needs a new connection; see ``_outdated``."""
+        self.pump.journals(journals, self._clock.mono())
+        self._nudged.set()
+        self._epoch = journals[-1].epoch if journals else ""
         if self._connection and self._outdated():
             await self._connection.close()
-        self._agent_there.set()
-        self._nudged.set()
-        self._presence_due.set()
 
     def _outdated(self) -> bool:
         """Whether a new epoch has begun: it counts its links anew, and the will at the broker names the old one."""
-        journals = self._welcome.journals if self._welcome else ()
-        return bool(journals) and journals[-1].epoch != self._link.epoch
+        return self._epoch not in ("", self._link.epoch)
 
     def _agent_left(self, agent: AgentLink) -> None:
         if self._agent is agent:
@@ -188,7 +195,8 @@ class CloudSync:
             began = self._clock.mono()
             try:
                 await self._one_connection()
-            except* (BrokerLost, ProtocolError) as lost:
+            except* (BrokerLost, ProtocolError, ConfigError) as lost:
+                # Certificates are read anew for each connection: one that is missing now may be on its way.
                 error = first_of(lost)
                 self._log.warning("broker_lost", what=str(error), refused=isinstance(error, BrokerRefused))
             self._connection = None
@@ -200,6 +208,9 @@ class CloudSync:
 
     async def _one_connection(self) -> None:
         self._link = await self._ask(link.Link, LinkNumber)
+        if self._outdated():
+            # An epoch began while nobody heard its answer, which went down with the last connection.
+            await self._take_journals((await self._ask(link.Hello, Welcome)).journals)
         welcome = cast("Welcome", self._welcome)
         topics = NodeTopics(welcome.tenant, welcome.node)
         connection = await self._broker.connect(Will(topics.presence, self._presence(online=False)))
@@ -369,12 +380,11 @@ class CloudSync:
 
     async def _take_ack(self, topic: Topic, message: Message) -> None:
         answer = await self._ask(lambda n: link.Held(n, topic.name, message.payload), HeldAnswer)
+        # Also one that is refused may have shown the node that its file went back: then a new epoch has begun.
+        await self._take_journals(answer.journals)
         if answer.refused:
             self.dropped[f"ack_{answer.refused}"] += 1
-            return
-        self.pump.journals(answer.journals, self._clock.mono())
         self.pump.want(answer.want)
-        self._nudged.set()
 
     async def _offer(self, topic: Topic, message: Message) -> None:
         answer = await self._ask(lambda n: link.Offer(n, topic.kind.value, topic.name, message.payload), OfferAnswer)

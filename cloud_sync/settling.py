@@ -15,8 +15,11 @@ import msgspec
 from edge.event import GENESIS
 
 
-class Candidate(msgspec.Struct, frozen=True):
-    """A stored row that may be the true one of its seq. ``start``: where a seal lets our share begin; else 0."""
+class Candidate(msgspec.Struct, frozen=True, gc=False):
+    """A stored row that may be the true one of its seq. ``start``: where a seal lets our share begin; else 0.
+
+    Tens of thousands are made at a time, none part of a cycle: without ``gc`` the collector of garbage leaves them be.
+    """
 
     seq: int
     digest: bytes
@@ -38,7 +41,7 @@ class Settled(msgspec.Struct):
 
     ``rivals`` are rows at or below the cursor that are not the held ones; ``missing`` the gaps that stand in the way;
     ``forked`` seals that are signed and yet do not join what is held: the role key has told two histories. ``skipped``
-    are numbers before our share, of which nothing is kept.
+    are numbers before our share, of which nothing is kept. ``reach``: how far rows and thinned ranges go without a gap.
     """
 
     cursor: Cursor
@@ -46,6 +49,7 @@ class Settled(msgspec.Struct):
     missing: list[tuple[int, int]] = []
     forked: list[tuple[int, bytes]] = []
     skipped: tuple[int, int] | None = None
+    reach: int = 0
 
 
 def settle_audit(cursor: Cursor, candidates: Iterable[Candidate]) -> Settled:
@@ -103,16 +107,23 @@ def _walk_back(
     return path, seq
 
 
-def settle_plain(cursor: Cursor, rows: Iterable[tuple[int, bytes]], gone: Iterable[tuple[int, int]]) -> Settled:
-    """Move the cursor over rows (in the order they came) and thinned ranges without a gap. A row wins over a range."""
+def settle_plain(
+    cursor: Cursor, rows: Iterable[tuple[int, bytes]], gone: Iterable[tuple[int, int]], *, ended: bool = False
+) -> Settled:
+    """Move the cursor over rows (in the order they came) and thinned ranges without a gap. A row wins over a range.
+
+    Nobody signs a range. So the cursor goes no further than the highest row that was seen, unless the epoch has
+    ``ended`` and no further row will come.
+    """
     settled = Settled(cursor)
     first: dict[int, bytes] = {}
     for seq, digest in rows:
         if seq <= cursor.seq or first.setdefault(seq, digest) != digest:
             settled.rivals.append((seq, digest))
-    seq = _contiguous(cursor.seq, first, sorted(gone))
-    settled.cursor = Cursor(seq, b"")
-    settled.missing = _missing(seq, first.keys(), ())
+    settled.reach = _contiguous(cursor.seq, first, sorted(gone))
+    seen = max(first, default=cursor.seq)
+    settled.cursor = Cursor(settled.reach if ended else min(settled.reach, seen), b"")
+    settled.missing = _missing(settled.reach, first.keys(), ())
     return settled
 
 

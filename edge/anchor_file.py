@@ -11,10 +11,17 @@ import msgspec
 
 
 class Anchor(msgspec.Struct, frozen=True):
-    """``audit_seq`` of ``epoch`` was on the disk when this was written; the database may be ahead, never behind."""
+    """These numbers of ``epoch`` were on the disk when this was written; the database may be ahead, never behind."""
 
     epoch: str
-    audit_seq: int
+    audit: int
+    state: int
+    telemetry: int
+
+    @property
+    def last(self) -> tuple[int, int, int]:
+        """In the order of ``EventClass``."""
+        return self.audit, self.state, self.telemetry
 
 
 def read_anchor(path: Path) -> Anchor | None:

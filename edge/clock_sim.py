@@ -53,7 +53,7 @@ class ManualClock:
         """Jump the wall clock alone, as a bad time server or a dead battery does."""
         self._wall += seconds
 
-    def trust(self, trusted: bool) -> None:
+    def trust(self, trusted: bool) -> None:  # noqa: FBT001  reads as a sentence at every call
         self._trusted = trusted
 
     def _move_to(self, mono: float) -> None:

@@ -1,4 +1,4 @@
-"""Takes signed commands for a role: known ones are answered again, new ones admitted, done once, and answered signed."""
+"""Takes signed commands for a role: known ones are answered again, new ones admitted, done once, answered signed."""
 
 from __future__ import annotations
 
@@ -62,6 +62,11 @@ class Inbox(Protocol):
         ...
 
 
+UNENTITLED = frozenset(
+    {"unknown_command", "revoked_key", "key_expired", "key_not_yet_valid", "wrong_scope", "wrong_node"}
+)
+"""Refusals that say nothing of the command, only that its signer may not send it: counted and answered, not kept."""
+
 Take = Callable[[Any], None]
 Ended = Callable[[Status, str], Awaitable[None]]
 Act = Callable[[Command, msgspec.Struct, Take, Ended], Awaitable[None]]
@@ -72,9 +77,12 @@ Raises ``VerificationError`` when the role's own rules refuse it; then nothing w
 
 
 class CommandDesk:
-    """One per role agent. ``acts`` has what each command does, ``rules`` what it must carry; ``send`` publishes a late result."""
+    """One per role agent.
 
-    def __init__(
+    ``acts`` has what each command does, ``rules`` what it must carry; ``send`` publishes a late result.
+    """
+
+    def __init__(  # noqa: PLR0913  everything it touches is handed in
         self,
         *,
         identity: Identity,
@@ -100,11 +108,14 @@ class CommandDesk:
         """Tokens that were not even commands for this node, by reason: counted, never answered."""
 
     async def offer(self, token: bytes, issuers: Issuers) -> Results:
-        """What to publish for ``token``, committed. Empty for what is not a command of a listed issuer for this node."""
+        """What to publish for ``token``, committed; nothing for what is no command of a listed issuer to this node.
+
+        One at a time: two deliveries of one command must not both find that it is new.
+        """
         try:
             command = read_command(token, issuers, self._identity)
         except VerificationError as error:
-            self.refused[error.reason] = self.refused.get(error.reason, 0) + 1
+            self._count(error.reason)
             return ()
         known = await self._inbox.find(command.claims.jti)
         if known is not None:
@@ -115,12 +126,19 @@ class CommandDesk:
                 return ((command.claims.jti, self._nonce(command, args)),)
             return await self._do(command, args)
         except VerificationError as error:
+            if error.reason in UNENTITLED:
+                # A revoked or foreign key gets no row for each try: it could fill the disk.
+                self._count(error.reason)
+                return ((command.claims.jti, self._result(_asked(command), Status.REJECTED, error.reason)),)
             return await self._reject(command, error.reason)
 
     async def recover(self, outcome: Callable[[str], Awaitable[Status]]) -> None:
         """After a crash: give every command without outcome the one that ``outcome(jti)`` found out."""
         for known in await self._inbox.unfinished():
             await self._finish(_Asked(known.jti, known.issuer, known.name, known.subject), await outcome(known.jti), "")
+
+    def _count(self, reason: str) -> None:
+        self.refused[reason] = self.refused.get(reason, 0) + 1
 
     def _answer_again(self, command: Command, known: Known) -> Results:
         """A repeat hears what became of the first; another command under the same id hears nothing of it."""

@@ -1,19 +1,20 @@
 """The envelope of every event: a CloudEvent in structured JSON, its class, its place in the chain, and seals.
 
-The bytes are made once, by ``encode``. They are stored, hashed, sent and kept unchanged; whoever receives them reads
+The bytes are made once, by ``Envelope``. They are stored, hashed, sent and kept unchanged; whoever receives them reads
 them with ``decode`` and never encodes them again.
 """
 
 from __future__ import annotations
 
-import base64
 import enum
 import hashlib
+from binascii import hexlify
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+from edge import base64url
 from edge.errors import ProtocolError
 
 MAX_EVENT_BYTES = 32 * 1024
@@ -39,6 +40,11 @@ class EventClass(enum.Enum):
     AUDIT = "audit"
     STATE = "state"
     TELEMETRY = "telemetry"
+
+    def __init__(self, word: str) -> None:
+        self.number = len(self.__class__.__members__)
+        """0, 1, 2: an attribute, because hashing a member costs more than all else that is done with it."""
+        self.text = b'"%b"' % word.encode()
 
 
 class Draft(msgspec.Struct, frozen=True):
@@ -76,23 +82,6 @@ class CloudEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     seq: int = 0
     prev: str = ""
     specversion: str = ""
-
-
-class _Outgoing(msgspec.Struct, omit_defaults=True):
-    specversion: str
-    id: str
-    source: str
-    type: str
-    subject: str
-    time: datetime
-    lmclass: str
-    epoch: str
-    session: str
-    mono: str
-    clock: str
-    data: Any
-    seq: int = 0
-    prev: str = ""
 
 
 class JournalBegun(msgspec.Struct, frozen=True):
@@ -155,37 +144,61 @@ class Origin(msgspec.Struct, frozen=True):
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(CloudEvent)
+_text = _encoder.encode
+
+
+class Envelope:
+    """Makes the bytes of events that share their origin and their moment, such as those of one transaction.
+
+    What they have in common is written once: an event costs a third of what encoding it whole would.
+    """
+
+    __slots__ = ("_after_class", "_after_id", "_after_subject")
+
+    def __init__(self, origin: Origin, stamp: Stamp) -> None:
+        time = datetime.fromtimestamp(stamp.wall, UTC)
+        clock = b"trusted" if stamp.trusted else b"untrusted"
+        self._after_id = b',"source":%b,"type":' % _text(origin.source)
+        self._after_subject = b',"time":%b,"lmclass":' % _text(time)
+        self._after_class = b',"epoch":%b,"session":%b,"mono":"%.3f","clock":"%b","data":' % (
+            _text(origin.epoch),
+            _text(origin.session),
+            stamp.mono,
+            clock,
+        )
+
+    def encode(self, draft: Draft, *, event_id: str, seq: int, prev: bytes | None) -> bytes:
+        """The event's bytes. ``prev`` is the 32-byte hash before it, None outside the audit class.
+
+        Raises ``ProtocolError`` when the event is over ``MAX_EVENT_BYTES``, ``TypeError`` for data that is not JSON.
+        """
+        body = b"".join(
+            (
+                b'{"specversion":"1.0","id":',
+                _text(event_id),
+                self._after_id,
+                _text(draft.type),
+                b',"subject":',
+                _text(draft.subject),
+                self._after_subject,
+                draft.event_class.text,
+                self._after_class,
+                _text(draft.data),
+                b',"seq":%d' % seq if seq else b"",
+                b"}" if prev is None else b',"prev":"%b"}' % hexlify(prev),
+            )
+        )
+        if len(body) > MAX_EVENT_BYTES:
+            raise ProtocolError(
+                f"event {draft.type} has {len(body)} bytes, the limit is {MAX_EVENT_BYTES}",
+                remedy="its author splits it; nothing was stored",
+            )
+        return body
 
 
 def encode(draft: Draft, *, origin: Origin, stamp: Stamp, event_id: str, seq: int, prev: bytes | None) -> bytes:
-    """The event's bytes. ``prev`` is the 32-byte hash before it, None outside the audit class.
-
-    Raises ``ProtocolError`` when the event is over ``MAX_EVENT_BYTES``.
-    """
-    body = _encoder.encode(
-        _Outgoing(
-            "1.0",
-            event_id,
-            origin.source,
-            draft.type,
-            draft.subject,
-            datetime.fromtimestamp(stamp.wall, UTC),
-            draft.event_class.value,
-            origin.epoch,
-            origin.session,
-            f"{stamp.mono:.3f}",
-            "trusted" if stamp.trusted else "untrusted",
-            draft.data,
-            seq,
-            prev.hex() if prev is not None else "",
-        )
-    )
-    if len(body) > MAX_EVENT_BYTES:
-        raise ProtocolError(
-            f"event {draft.type} has {len(body)} bytes, the limit is {MAX_EVENT_BYTES}",
-            remedy="its author splits it; nothing was stored",
-        )
-    return body
+    """One event by itself; see ``Envelope.encode``. ``seq`` 0 is left out."""
+    return Envelope(origin, stamp).encode(draft, event_id=event_id, seq=seq, prev=prev)
 
 
 def decode(body: bytes) -> CloudEvent:
@@ -195,7 +208,8 @@ def decode(body: bytes) -> CloudEvent:
     try:
         event = _decoder.decode(body)
         EventClass(event.lmclass)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
+        # Nesting beyond what the reader can follow is malformed like any other.
         raise ProtocolError(f"not an event: {error}", remedy="dropped; the sender is asked again") from error
     if event.specversion != "1.0":
         raise ProtocolError(f"CloudEvents version {event.specversion!r}", remedy="dropped; this reader knows 1.0")
@@ -209,7 +223,7 @@ def link_hash(prev: bytes, body: bytes) -> bytes:
 
 def with_signature(unsigned: bytes, signature: bytes) -> bytes:
     """Put ``signature`` (64 bytes) into the bytes of a seal that were made with an empty one."""
-    text = base64.urlsafe_b64encode(signature).rstrip(b"=")
+    text = base64url.encode(signature).encode()
     return unsigned.replace(_NO_SIGNATURE, b'"signature":"' + text + b'"', 1)
 
 
@@ -219,8 +233,6 @@ def without_signature(sealed: bytes) -> tuple[bytes, bytes]:
     text, quote = rest[:_SIGNATURE_CHARS], rest[_SIGNATURE_CHARS : _SIGNATURE_CHARS + 1]
     if not mark or quote != b'"' or b'"signature":"' in rest:
         raise ProtocolError("a seal without exactly one signature", remedy="quarantined; look at the sender")
-    try:
-        signature = base64.b64decode(text + b"==", altchars=b"-_", validate=True)
-    except ValueError as error:
-        raise ProtocolError("a seal whose signature is not base64url", remedy="quarantined") from error
+    # Canonical spelling only: a second spelling of the same signature would be a second hash of the same seal.
+    signature = base64url.decode(text)
     return head + _NO_SIGNATURE + rest[_SIGNATURE_CHARS + 1 :], signature

@@ -49,7 +49,8 @@ async def serve_health(path: Path, health: Health, registry: CollectorRegistry, 
     server = await asyncio.start_unix_server(answer, path, limit=REQUEST_BYTES)
     _share_with_group(path)
     try:
-        await server.serve_forever()
+        # Not serve_forever: from Python 3.12 its end waits for every client, and a stalled one would be waited for.
+        await asyncio.Event().wait()
     finally:
         server.close()
         for writer in clients:

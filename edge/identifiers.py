@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 
 Randomness = Callable[[int], bytes]
 """n -> n random bytes; ``os.urandom`` in a running node."""
@@ -16,3 +17,13 @@ def uuid7(wall: float, random: bytes) -> str:
     value = milliseconds << 80 | 0x7 << 76 | (tail >> 68 & 0xFFF) << 64 | 0b10 << 62 | tail & (1 << 62) - 1
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def uuid7_run(wall: float, random: bytes) -> Iterator[str]:
+    """Any number of UUIDs version 7 for one moment, rising, from 10 random bytes (RFC 9562, section 6.2, method 2).
+
+    Several times as fast as ``uuid7`` one by one. The last 48 bits count up from a random start with its top bit clear.
+    """
+    first = uuid7(wall, random)
+    prefix, start = first[:24], int(first[24:], 16) & (1 << 47) - 1
+    return (f"{prefix}{number:012x}" for number in itertools.count(start))

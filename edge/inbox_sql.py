@@ -54,10 +54,12 @@ class SqlInbox:
 
     async def finish(self, jti: str, status: Status, result: bytes, event: Draft) -> None:
         def work(transaction: SqlTransaction) -> None:
-            transaction.sql.execute(
-                "UPDATE command SET status = ?, result = ? WHERE jti = ?", (status.value, result, jti)
+            ended = transaction.sql.execute(
+                "UPDATE command SET status = ?, result = ? WHERE jti = ? AND status = ?",
+                (status.value, result, jti, Status.ACCEPTED.value),
             )
-            transaction.append(event)
+            if ended.rowcount:
+                transaction.append(event)
 
         await self._journal.write(work)
 

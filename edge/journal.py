@@ -48,27 +48,35 @@ class Limits(msgspec.Struct, frozen=True):
 class Head:
     """The growing end of the journal: which epoch, the last seq of each class, the end of the audit chain.
 
-    ``mark`` and ``rewind`` let one refused piece of work in a shared transaction leave no trace.
+    ``last`` is in the order of ``EventClass``. ``inherited``: the epoch began in an earlier run, so our file may be an
+    older copy of itself. ``mark`` and ``rewind`` let one refused piece of work in a shared transaction leave no trace.
     """
 
-    __slots__ = ("epoch", "epoch_no", "first_unsealed", "hash", "last", "starts", "unsealed_since")
+    __slots__ = ("epoch", "epoch_no", "first_unsealed", "hash", "inherited", "last", "starts", "unsealed_since")
 
     def __init__(self, epoch: str, epoch_no: int, starts: dict[str, int]) -> None:
         self.begin(epoch, epoch_no, starts)
+        self.inherited = True
 
     def begin(self, epoch: str, epoch_no: int, starts: dict[str, int]) -> None:
         """Stand at the beginning of a new epoch; ``starts`` says where each consumer's share of it begins."""
         self.epoch = epoch
         self.epoch_no = epoch_no
         self.starts = starts
-        self.last = dict.fromkeys(EventClass, 0)
+        self.last = [0] * len(EventClass)
         self.hash = GENESIS
         self.first_unsealed = 1
         self.unsealed_since: float | None = None
+        self.inherited = False
+
+    @property
+    def audit(self) -> int:
+        """The last seq of the audit class."""
+        return self.last[0]
 
     @property
     def unsealed(self) -> int:
-        return self.last[EventClass.AUDIT] - self.first_unsealed + 1
+        return self.last[0] - self.first_unsealed + 1
 
     def seal_due(self, mono: float) -> bool:
         """Whether a seal belongs at the end of the transaction that is being written now."""
@@ -81,16 +89,18 @@ class Head:
             self.epoch,
             self.epoch_no,
             self.starts,
-            dict(self.last),
+            tuple(self.last),
             self.hash,
             self.first_unsealed,
             self.unsealed_since,
+            self.inherited,
         )
 
     def rewind(self, mark: tuple[Any, ...]) -> None:
         """Stand again where ``mark`` was made."""
-        self.epoch, self.epoch_no, self.starts, last, self.hash, self.first_unsealed, self.unsealed_since = mark
-        self.last = dict(last)
+        self.epoch, self.epoch_no, self.starts, last, self.hash, self.first_unsealed, since, self.inherited = mark
+        self.last = list(last)
+        self.unsealed_since = since
 
 
 class Gap(msgspec.Struct, frozen=True, order=True):
@@ -107,11 +117,15 @@ def merge_gaps(gaps: Iterable[Gap]) -> list[Gap]:
     merged: list[Gap] = []
     for gap in sorted(gaps):
         if merged and gap.first <= merged[-1].last + 1:
-            before = merged.pop()
-            reasons = sorted({*before.reason.split("+"), *gap.reason.split("+")})
-            gap = Gap(before.first, max(before.last, gap.last), before.count + gap.count, "+".join(reasons))
-        merged.append(gap)
+            merged.append(_joined(merged.pop(), gap))
+        else:
+            merged.append(gap)
     return merged
+
+
+def _joined(gap: Gap, after: Gap) -> Gap:
+    reasons = sorted({*gap.reason.split("+"), *after.reason.split("+")})
+    return Gap(gap.first, max(gap.last, after.last), gap.count + after.count, "+".join(reasons))
 
 
 class Sealer(Protocol):

@@ -7,7 +7,6 @@ waits behind a large deletion.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -15,15 +14,23 @@ import msgspec
 from edge.acks import Ack
 from edge.event import EventClass
 from edge.journal import Gap, Limits, merge_gaps
-from edge.journal_sql import SqlJournal, SqlTransaction
-from edge.schema_sql import CLASS_NUMBERS
+from edge.journal_writer_sql import SqlTransaction
+from edge.schema_sql import (
+    AUDIT,
+    CLASS_NUMBERS,
+    STATE,
+    TELEMETRY,
+    last_seq,
+    place,
+    read_fact,
+    write_fact,
+)
 
 PORTION = 500
 """Rows deleted in one transaction: about a millisecond, so a caller behind it does not notice."""
-THIN_TO = 0.9
-"""Thinning goes on until the database is back at this share of its limit, so that it does not run at every event."""
 
-_AUDIT = CLASS_NUMBERS[EventClass.AUDIT]
+_FORKED = "forked/"
+"""With an epoch's id: a consumer holds another history of it than we do."""
 
 
 class Acknowledged(msgspec.Struct, frozen=True):
@@ -35,30 +42,43 @@ class Acknowledged(msgspec.Struct, frozen=True):
     want: tuple[tuple[str, str, int, int], ...] = ()
 
 
-def apply_ack(
-    journal: SqlJournal, transaction: SqlTransaction, consumer: str, ack: Ack, consumers: Sequence[str]
-) -> Acknowledged:
-    """Move ``consumer``'s cursors to what it says it holds; all of them or, if anything in the ack is wrong, none.
+def apply_ack(transaction: SqlTransaction, consumer: str, ack: Ack) -> Acknowledged:
+    """Move ``consumer``'s cursors to what it says it holds; none if it does not fit the newest epoch's audit chain.
 
-    An ack above the last seq of the newest epoch proves that our file is an older copy: a new epoch begins.
+    An ack that does not fit an epoch which this run found in the file proves that the file is an older copy: a new
+    epoch begins. Of the old one the consumer then holds more than we know, or another history; what of it is the same
+    still counts. Only audit proves anything: state and telemetry carry no signature, so a broker can make a consumer
+    count further than we ever did.
     """
-    moves = []
+    sql, moves, known = transaction.sql, [], False
     for epoch, classes in ack.journals.items():
-        number = _epoch_number(transaction.sql, epoch)
+        number = _epoch_number(sql, epoch)
         if number is None:
-            return Acknowledged("unknown_epoch")
+            continue  # of a file that is lost: nothing of it can be freed here
+        known = True
         for name, (seq, claimed) in classes.items():
             kind = CLASS_NUMBERS[EventClass(name)]
-            refused, behind = _judge(journal, transaction.sql, number, kind, seq, claimed)
-            if behind:
-                journal.begin_epoch(transaction, cause="rolled_back", last_seq=seq, consumers=consumers)
-            if refused:
-                return Acknowledged(refused)
-            moves.append((seq, consumer, number, kind, seq))
-    transaction.sql.executemany(
-        "UPDATE cursor SET seq = ? WHERE consumer = ? AND epoch_no = ? AND class = ? AND seq < ?", moves
-    )
-    return Acknowledged("", tuple(wanted for wanted in ack.want if _exists(transaction.sql, wanted)))
+            upto = min(seq, last_seq(sql, number, kind))
+            wrong = _doubt(sql, number, seq, claimed) if kind == AUDIT else ""
+            if wrong and number == transaction.head.epoch_no:
+                _part_from_history(transaction, seq)
+                return Acknowledged(wrong)
+            if wrong == "wrong_hash" or (wrong and read_fact(sql, _FORKED + epoch) is not None):
+                continue  # another history of an epoch that is over: nothing of it can be freed, and the others stand
+            # Ahead of an epoch that is over: the file went back before anything was added, so what we have, it has.
+            moves.append((upto, consumer, number, kind, upto))
+    if ack.journals and not known:
+        return Acknowledged("unknown_epoch")
+    sql.executemany("UPDATE cursor SET seq = ? WHERE consumer = ? AND epoch_no = ? AND class = ? AND seq < ?", moves)
+    return Acknowledged("", tuple(wanted for wanted in ack.want if _exists(sql, wanted)))
+
+
+def _part_from_history(transaction: SqlTransaction, last: int | None) -> None:
+    """Begin a new epoch, unless this run began the present one itself: that cannot have been rolled back."""
+    head = transaction.head
+    if head.inherited:
+        write_fact(transaction.sql, _FORKED + head.epoch, "1")
+        transaction.begin_epoch("rolled_back", previous=head.epoch, last_seq=last)
 
 
 def _epoch_number(sql: sqlite3.Connection, epoch: str) -> int | None:
@@ -66,47 +86,27 @@ def _epoch_number(sql: sqlite3.Connection, epoch: str) -> int | None:
     return None if row is None else int(row[0])
 
 
-def _judge(
-    journal: SqlJournal, sql: sqlite3.Connection, number: int, kind: int, seq: int, claimed: str | None
-) -> tuple[str, bool]:
-    """("" or why the cursor may not stand at ``seq``, whether that proves our own file to be an older copy)."""
-    newest = number == journal.head.epoch_no
-    if newest:
-        last = journal.head.last[_class(kind)]
-    else:
-        last = sql.execute(
-            """SELECT max(coalesce((SELECT max(seq) FROM event WHERE epoch_no = :no AND class = :kind), 0),
-                          coalesce((SELECT max(last) FROM gap WHERE epoch_no = :no AND class = :kind), 0),
-                          coalesce((SELECT max(seq) FROM cursor WHERE epoch_no = :no AND class = :kind), 0))""",
-            {"no": number, "kind": kind},
-        ).fetchone()[0]
-    if seq > last:
-        return "ahead_of_us", newest
-    if kind != _AUDIT or seq == 0:
-        return "", False
-    row = sql.execute(
-        "SELECT hash FROM event WHERE epoch_no = ? AND class = ? AND seq = ?", (number, kind, seq)
-    ).fetchone()
-    if row is None:
-        # Deleted long after every consumer held it: an old ack on its way, which moves nothing.
-        return "", False
-    return ("" if row[0].hex() == claimed else "wrong_hash"), False
-
-
-def _class(kind: int) -> EventClass:
-    return next(each for each, number in CLASS_NUMBERS.items() if number == kind)
+def _doubt(sql: sqlite3.Connection, number: int, seq: int, claimed: str | None) -> str:
+    """Why the audit cursor may not stand at ``seq``; "" when it may."""
+    if seq > last_seq(sql, number, AUDIT):
+        return "ahead_of_us"
+    if seq == 0:
+        return ""
+    row = sql.execute("SELECT hash FROM event WHERE place = ?", (place(number, AUDIT, seq),)).fetchone()
+    # A row that is gone was deleted long after every consumer held it: an old ack on its way, which moves nothing.
+    return "" if row is None or row[0].hex() == claimed else "wrong_hash"
 
 
 def _exists(sql: sqlite3.Connection, wanted: tuple[str, str, int, int]) -> bool:
     epoch, name, first, last = wanted
-    return (
-        sql.execute(
-            """SELECT 1 FROM event JOIN epoch ON epoch.no = epoch_no
-               WHERE epoch.id = ? AND class = ? AND seq BETWEEN ? AND ? LIMIT 1""",
-            (epoch, CLASS_NUMBERS[EventClass(name)], first, last),
-        ).fetchone()
-        is not None
-    )
+    number, kind = _epoch_number(sql, epoch), CLASS_NUMBERS[EventClass(name)]
+    end = 0 if number is None else last_seq(sql, number, kind)
+    if number is None or first > end:
+        return False
+    if kind != AUDIT:
+        return True  # a row, or the word that it was thinned, or deleted because everybody held it
+    low, high = place(number, kind, first), place(number, kind, min(last, end))
+    return sql.execute("SELECT 1 FROM event WHERE place BETWEEN ? AND ? LIMIT 1", (low, high)).fetchone() is not None
 
 
 def used_bytes(sql: sqlite3.Connection) -> int:
@@ -124,36 +124,39 @@ def delete_acknowledged(transaction: SqlTransaction, limits: Limits) -> int:
     for number, kind, held in sql.execute(
         "SELECT epoch_no, class, min(seq) FROM cursor GROUP BY epoch_no, class"
     ).fetchall():
-        if kind == _AUDIT:
+        if kind == AUDIT:
             deleted += _delete_old_audit(transaction, limits, number, held)
-        else:
-            deleted += sql.execute(
-                """DELETE FROM event WHERE epoch_no = :no AND class = :kind AND seq IN
-                   (SELECT seq FROM event WHERE epoch_no = :no AND class = :kind AND seq <= :held ORDER BY seq LIMIT :most)""",
-                {"no": number, "kind": kind, "held": held, "most": PORTION},
-            ).rowcount
-            sql.execute("DELETE FROM gap WHERE epoch_no = ? AND class = ? AND last <= ?", (number, kind, held))
+            continue
+        low, high = place(number, kind), place(number, kind, held)
+        deleted += sql.execute(
+            """DELETE FROM event WHERE place IN
+               (SELECT place FROM event WHERE place > ? AND place <= ? ORDER BY place LIMIT ?)""",
+            (low, high, PORTION),
+        ).rowcount
+        sql.execute("DELETE FROM gap WHERE epoch_no = ? AND class = ? AND last <= ?", (number, kind, held))
+        if kind == STATE:
+            sql.execute("DELETE FROM newest_state WHERE place > ? AND place <= ?", (low, high))
     return deleted
 
 
-def _delete_old_audit(transaction: SqlTransaction, limits: Limits, epoch_no: int, held: int) -> int:
+def _delete_old_audit(transaction: SqlTransaction, limits: Limits, number: int, held: int) -> int:
     """Acknowledged audit older than its time; the newest row always stays, because the chain goes on from its hash."""
-    sql = transaction.sql
-    if not transaction.stamp.trusted:
-        return 0
+    sql, stamp = transaction.sql, transaction.stamp
     crowded = used_bytes(sql) > limits.max_bytes
-    rows = sql.execute(
-        """SELECT seq, body FROM event WHERE epoch_no = :no AND class = 0 AND seq <= :held
-           AND seq < (SELECT max(seq) FROM event WHERE epoch_no = :no AND class = 0) ORDER BY seq LIMIT :most""",
-        {"no": epoch_no, "held": held, "most": PORTION},
-    ).fetchall()
-    oldest_kept = datetime.fromtimestamp(transaction.stamp.wall - limits.audit_s, UTC)
-    last = 0
-    for seq, body in rows:
+    if not crowded and not stamp.trusted:
+        return 0
+    base = place(number, AUDIT)
+    newest = last_seq(sql, number, AUDIT)
+    oldest_kept = datetime.fromtimestamp(stamp.wall - limits.audit_s, UTC)
+    last = base
+    for at, body in sql.execute(
+        "SELECT place, body FROM event WHERE place > ? AND place <= ? ORDER BY place LIMIT ?",
+        (base, base + min(held, newest - 1), PORTION),
+    ):
         if not crowded and msgspec.json.decode(body, type=_Dated).time > oldest_kept:
             break
-        last = seq
-    return sql.execute("DELETE FROM event WHERE epoch_no = ? AND class = 0 AND seq <= ?", (epoch_no, last)).rowcount
+        last = at
+    return sql.execute("DELETE FROM event WHERE place > ? AND place <= ?", (base, last)).rowcount
 
 
 class _Dated(msgspec.Struct):
@@ -168,40 +171,39 @@ def thin(transaction: SqlTransaction, limits: Limits) -> int:
     sql = transaction.sql
     if used_bytes(sql) <= limits.max_bytes:
         return 0
-    telemetry = sql.execute(
-        "SELECT epoch_no, seq FROM event WHERE class = 2 ORDER BY epoch_no, seq LIMIT ?", (PORTION,)
-    ).fetchall()
-    if telemetry:
-        return _give_up(sql, 2, telemetry)
-    state = sql.execute(
-        """SELECT epoch_no, seq FROM event WHERE class = 1 AND NOT EXISTS
-           (SELECT 1 FROM newest_state AS n WHERE n.epoch_no = event.epoch_no AND n.seq = event.seq)
-           ORDER BY epoch_no, seq LIMIT ?""",
-        (PORTION,),
-    ).fetchall()
-    return _give_up(sql, 1, state)
+    numbers = [number for (number,) in sql.execute("SELECT no FROM epoch ORDER BY no")]
+    for kind, superseded in (
+        (TELEMETRY, ""),
+        (STATE, "AND place NOT IN (SELECT place FROM newest_state)"),
+    ):
+        for number in numbers:
+            rows = sql.execute(
+                f"SELECT place FROM event WHERE place > ? AND place < ? {superseded} ORDER BY place LIMIT ?",
+                (place(number, kind), place(number, kind + 1), PORTION),
+            ).fetchall()
+            if rows:
+                return _give_up(sql, number, kind, [at for (at,) in rows])
+    return 0
 
 
-def _give_up(sql: sqlite3.Connection, kind: int, rows: list[tuple[int, int]]) -> int:
+def _give_up(sql: sqlite3.Connection, number: int, kind: int, places: list[int]) -> int:
+    sql.executemany("DELETE FROM event WHERE place = ?", [(at,) for at in places])
+    base = place(number, kind)
+    fresh = [Gap(at - base, at - base, 1, "space") for at in places]
+    # Only the neighbours can merge: the whole list of a long outage is not read for each portion.
+    near = sql.execute(
+        "SELECT first, last, count, reason FROM gap WHERE epoch_no = ? AND class = ? AND last >= ? AND first <= ?",
+        (number, kind, fresh[0].first - 1, fresh[-1].last + 1),
+    ).fetchall()
     sql.executemany(
-        "DELETE FROM event WHERE class = ? AND epoch_no = ? AND seq = ?", [(kind, number, seq) for number, seq in rows]
+        "DELETE FROM gap WHERE epoch_no = ? AND class = ? AND first = ?", [(number, kind, row[0]) for row in near]
     )
-    for number in {number for number, _ in rows}:
-        fresh = [Gap(seq, seq, 1, "space") for owner, seq in rows if owner == number]
-        # Only the neighbours can merge: the whole list of a long outage is not read for each portion.
-        near = sql.execute(
-            "SELECT first, last, count, reason FROM gap WHERE epoch_no = ? AND class = ? AND last >= ? AND first <= ?",
-            (number, kind, fresh[0].first - 1, fresh[-1].last + 1),
-        ).fetchall()
-        sql.executemany(
-            "DELETE FROM gap WHERE epoch_no = ? AND class = ? AND first = ?", [(number, kind, row[0]) for row in near]
-        )
-        merged = merge_gaps([*(Gap(*row) for row in near), *fresh])
-        sql.executemany(
-            "INSERT INTO gap (epoch_no, class, first, last, count, reason) VALUES (?, ?, ?, ?, ?, ?)",
-            [(number, kind, gap.first, gap.last, gap.count, gap.reason) for gap in merged],
-        )
-    return len(rows)
+    merged = merge_gaps([*(Gap(*row) for row in near), *fresh])
+    sql.executemany(
+        "INSERT INTO gap (epoch_no, class, first, last, count, reason) VALUES (?, ?, ?, ?, ?, ?)",
+        [(number, kind, gap.first, gap.last, gap.count, gap.reason) for gap in merged],
+    )
+    return len(places)
 
 
 def next_link(transaction: SqlTransaction, epoch: str) -> int:

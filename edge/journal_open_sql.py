@@ -1,4 +1,4 @@
-"""Opens a node's database: quarantines a damaged one, migrates an old one, and notices one that went back in time.
+"""Opens a node's database: rebuilds a damaged one, migrates an old one, and notices one that went back in time.
 
 Every way in which the file may not be the one this node last wrote (restored, rolled back, cloned, rebuilt) ends in a
 new epoch, so that no number is ever given to two different events.
@@ -7,43 +7,42 @@ new epoch, so that no number is ever given to two different events.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from edge.anchor_file import Anchor, read_anchor
 from edge.clock import Clock
-from edge.errors import StoreError
-from edge.event import GENESIS, SEALED, EventClass
+from edge.errors import StoreError, StoreFull
+from edge.event import SEALED
 from edge.identifiers import Randomness
-from edge.journal import Head, Limits, Sealer
+from edge.journal import Head, Limits, Need, Sealer
+from edge.journal_place_file import Place
+from edge.journal_salvage_sql import rebuild_database
 from edge.journal_sql import SqlJournal
+from edge.journal_writer_sql import REBUILT, Item, Writer, store_error
 from edge.reserve_file import Reserve
-from edge.schema_sql import CLASS_NUMBERS, Step, migrate
+from edge.schema_sql import AUDIT, CLASS_NUMBERS, Step, last_seq, migrate, place, read_fact
 
-_AUDIT = CLASS_NUMBERS[EventClass.AUDIT]
-_SALVAGED = ("epoch", "event", "newest_state", "gap", "cursor", "fact")
+__all__ = ["Opened", "Place", "open_journal"]
+
+LOG_BYTES = 4 * 1024 * 1024
+"""The write-ahead log is cut back to this: SQLite's own default of 1000 pages."""
+
 _SEAL_MARK = f'"type":"{SEALED}"'.encode()
-
-
-class Place(msgspec.Struct, frozen=True):
-    """The files of one node's store."""
-
-    database: Path
-
-    @property
-    def anchor(self) -> Path:
-        return self.database.with_suffix(".anchor")
-
-    @property
-    def reserve(self) -> Path:
-        return self.database.with_suffix(".reserve")
-
-    @property
-    def suspect(self) -> Path:
-        """Stands while the database is known to be damaged, so that the next start looks at every page."""
-        return self.database.with_suffix(".suspect")
+_UNUSABLE = {
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_AUTH,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_NOMEM,
+}
+"""Result codes that speak of rights, space or the disk; all others that opening can end with mean damage."""
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -53,8 +52,8 @@ class Opened(msgspec.Struct, frozen=True):
     quarantined: Path | None
 
 
-def open_journal(
-    place: Place,
+def open_journal(  # noqa: PLR0913  everything it touches is handed in
+    files: Place,
     *,
     steps: Sequence[Step],
     rebuild: Callable[[sqlite3.Connection], None],
@@ -68,130 +67,110 @@ def open_journal(
     """Open or make the database and return its journal, not yet started.
 
     ``steps`` are the role's migrations; ``rebuild`` fills the role's own tables of a fresh database from its ledger
-    copies. Raises ``StoreError`` when the directory cannot be used.
+    copies, and may be called again after a crash. Raises ``StoreError`` when the directory cannot be used, the disk is
+    full, or a newer release has written the database.
     """
-    connection, quarantined = _open_sound(place, steps)
-    if quarantined is not None:
-        _salvage(connection, quarantined)
-        rebuild(connection)
-    _follow_consumers(connection, consumers)
-    anchor = read_anchor(place.anchor)
-    cause = _new_epoch_cause(connection, anchor, instance=sealer.kid, quarantined=quarantined is not None)
-    reserve = Reserve(place.reserve, limits.reserve_bytes)
+    try:
+        connection, quarantined = _open_sound(files, steps, rebuild)
+    except sqlite3.Error as error:
+        raise _unusable(files.database, error) from error
+    try:
+        _follow_consumers(connection, consumers)
+        anchor = read_anchor(files.anchor)
+        cause = _new_epoch_cause(connection, anchor, instance=sealer.kid)
+        head = read_head(connection, clock)
+    except sqlite3.Error as error:
+        connection.close()
+        raise _unusable(files.database, error) from error
+    reserve = Reserve(files.reserve, limits.reserve_bytes)
     reserve.hold()
-    journal = SqlJournal(
+    writer = Writer(
         connection,
-        head=read_head(connection, clock),
+        head=head,
         source=source,
         session=random(12).hex(),
         clock=clock,
         random=random,
         sealer=sealer,
         reserve=reserve,
+        consumers=consumers,
     )
     if cause:
-        journal.begin_epoch_now(cause=cause, last_seq=_known_last(journal.head, anchor, cause), consumers=consumers)
-    place.suspect.unlink(missing_ok=True)
-    return Opened(journal, quarantined)
+        _begin_epoch(writer, anchor, cause)
+    return Opened(SqlJournal(writer, clock, files.suspect), quarantined)
 
 
-def _open_sound(place: Place, steps: Sequence[Step]) -> tuple[sqlite3.Connection, Path | None]:
-    path = place.database
-    try:
-        return _open(path, steps, thorough=place.suspect.exists()), None
-    except sqlite3.OperationalError as error:
-        raise StoreError(
-            f"cannot open {path}: {error}", remedy="check that its directory exists and is ours"
-        ) from error
-    except sqlite3.DatabaseError:
-        aside = _set_aside(path)
-        return _open(path, steps, thorough=False), aside
+def _open_sound(
+    files: Place, steps: Sequence[Step], rebuild: Callable[[sqlite3.Connection], None]
+) -> tuple[sqlite3.Connection, Path | None]:
+    """A connection to a database that can be read, and where a damaged one was put."""
+    files.finish_exchange()
+    suspect = files.suspect.exists() and files.database.exists()
+    connection = None if suspect else _open(files.database, steps)
+    if connection is not None:
+        if files.remains() and connection.execute("SELECT 1 FROM epoch").fetchone() is None:
+            # The database was lost: the role knows from elsewhere what its tables held.
+            rebuild(connection)
+        return connection, None
+    aside = rebuild_database(files, steps, rebuild)
+    connection = _open(files.database, steps)
+    if connection is None:
+        raise StoreError(f"{files.database} cannot be rebuilt", remedy="look at the disk; the old file lies beside it")
+    return connection, aside
 
 
-def _open(path: Path, steps: Sequence[Step], *, thorough: bool) -> sqlite3.Connection:
-    """A connection of the writer thread. ``thorough`` reads every page first: minutes on a large file, so only on
-    suspicion.
-    """
+def _open(path: Path, steps: Sequence[Step]) -> sqlite3.Connection | None:
+    """The writer thread's connection; None when the file is damaged where a start looks."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        # Checkpoints run on the reader's side (edge.journal_keep_sql); this bound only holds if that task is late.
+        # Checkpoints run beside the writer (edge.journal_upkeep_asyncio); this bound holds if they are late.
         connection.execute("PRAGMA wal_autocheckpoint = 8000")
-        if thorough and connection.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
-            raise sqlite3.DatabaseError("integrity check failed")
+        connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
         migrate(connection, steps)
         # Touches the pages that a start needs anyway, so that damage there shows now.
         read_head(connection, None)
-    except BaseException:
+    except BaseException as error:
         connection.close()
+        if isinstance(error, sqlite3.DatabaseError) and _code(error) not in _UNUSABLE:
+            return None
         raise
     return connection
 
 
-def _set_aside(path: Path) -> Path:
-    number = 1
-    while (aside := path.with_suffix(f".quarantined-{number}")).exists():
-        number += 1
-    for suffix in ("-wal", "-shm"):
-        companion = Path(f"{path}{suffix}")
-        if companion.exists():
-            companion.rename(f"{aside}{suffix}")
-    path.rename(aside)
-    return aside
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
 
 
-def _salvage(connection: sqlite3.Connection, aside: Path) -> None:
-    """Bring over every row that can still be read, unchanged; from both ends, because damage sits in the middle."""
-    with sqlite3.connect(f"file:{aside}?mode=ro", uri=True, isolation_level=None) as old:
-        connection.execute("BEGIN IMMEDIATE")
-        for table in _SALVAGED:
-            width = len(connection.execute(f"PRAGMA table_info({table})").fetchall())
-            marks = ", ".join("?" * width)
-            for direction in ("ASC", "DESC"):
-                connection.executemany(
-                    f"INSERT OR IGNORE INTO {table} VALUES ({marks})", _readable(old, table, direction, width)
-                )
-        connection.execute("COMMIT")
-    old.close()
-
-
-def _readable(old: sqlite3.Connection, table: str, direction: str, width: int) -> Iterator[tuple[object, ...]]:
-    order = ", ".join(f"{column} {direction}" for column in range(1, min(width, 3) + 1))
-    try:
-        for row in old.execute(f"SELECT * FROM {table} ORDER BY {order}"):
-            if len(row) == width:
-                yield row
-    except sqlite3.DatabaseError:
-        return
+def _unusable(path: Path, error: sqlite3.Error) -> StoreError:
+    told = store_error(error)
+    if isinstance(told, StoreFull):
+        return told
+    return StoreError(f"cannot open {path}: {error}", remedy="check that its directory exists and is ours")
 
 
 def _follow_consumers(connection: sqlite3.Connection, consumers: Sequence[str]) -> None:
-    """A consumer new in the configuration begins after what is there now; one taken out of it frees its rows."""
+    """A consumer new in the configuration begins after what is there now; one taken out of it frees its rows.
+
+    In a rebuilt database a cursor may have been lost: then that consumer is sent everything again.
+    """
     known = {name for (name,) in connection.execute("SELECT DISTINCT consumer FROM cursor")}
+    lost = read_fact(connection, REBUILT) is not None
+    epochs = [number for (number,) in connection.execute("SELECT no FROM epoch")]
     connection.execute("BEGIN IMMEDIATE")
+    for name in consumers:
+        for number in epochs:
+            for kind in CLASS_NUMBERS.values():
+                last = 0 if lost or name in known else last_seq(connection, number, kind)
+                connection.execute(
+                    "INSERT OR IGNORE INTO cursor (consumer, epoch_no, class, starts, seq) VALUES (?, ?, ?, ?, ?)",
+                    (name, number, kind, last + 1, last),
+                )
+    # Last, because until here these cursors may be all that remembers which numbers were given.
     for gone in known - set(consumers):
         connection.execute("DELETE FROM cursor WHERE consumer = ?", (gone,))
-    for fresh in set(consumers) - known:
-        for (number,) in connection.execute("SELECT no FROM epoch").fetchall():
-            for kind in CLASS_NUMBERS.values():
-                last = last_seq(connection, number, kind)
-                connection.execute(
-                    "INSERT INTO cursor (consumer, epoch_no, class, starts, seq) VALUES (?, ?, ?, ?, ?)",
-                    (fresh, number, kind, last + 1, last),
-                )
     connection.execute("COMMIT")
-
-
-def last_seq(connection: sqlite3.Connection, epoch_no: int, kind: int) -> int:
-    """The highest seq ever given in an epoch and class, whether its row is still there or not."""
-    (last,) = connection.execute(
-        """SELECT max(coalesce((SELECT max(seq) FROM event WHERE epoch_no = :no AND class = :kind), 0),
-                      coalesce((SELECT max(last) FROM gap WHERE epoch_no = :no AND class = :kind), 0),
-                      coalesce((SELECT max(seq) FROM cursor WHERE epoch_no = :no AND class = :kind), 0))""",
-        {"no": epoch_no, "kind": kind},
-    ).fetchone()
-    return int(last)
 
 
 def read_head(connection: sqlite3.Connection, clock: Clock | None) -> Head:
@@ -201,31 +180,31 @@ def read_head(connection: sqlite3.Connection, clock: Clock | None) -> Head:
         return Head("", 0, {})
     number, epoch = newest
     starts = dict(
-        connection.execute("SELECT consumer, starts FROM cursor WHERE epoch_no = ? AND class = ?", (number, _AUDIT))
+        connection.execute("SELECT consumer, starts FROM cursor WHERE epoch_no = ? AND class = ?", (number, AUDIT))
     )
     head = Head(epoch, number, starts)
-    head.last = {each: last_seq(connection, number, kind) for each, kind in CLASS_NUMBERS.items()}
-    rows = connection.execute(
-        "SELECT seq, body, hash FROM event WHERE epoch_no = ? AND class = ? ORDER BY seq DESC", (number, _AUDIT)
-    )
-    for index, (seq, body, digest) in enumerate(rows):
-        if index == 0:
-            head.hash = digest
+    head.last = [last_seq(connection, number, kind) for kind in CLASS_NUMBERS.values()]
+    # The newest audit row is never deleted, so its hash is the chain's; where damage took it, the one before is.
+    base, head.last[AUDIT] = place(number, AUDIT), 0
+    for at, body, digest in connection.execute(
+        "SELECT place, body, hash FROM event WHERE place > ? AND place < ? ORDER BY place DESC",
+        (base, place(number, AUDIT + 1)),
+    ):
+        if not head.last[AUDIT]:
+            head.last[AUDIT], head.hash = at - base, digest
         if _SEAL_MARK in body:
-            head.first_unsealed = seq + 1
+            head.first_unsealed = at - base + 1
             break
-    else:
-        head.hash = head.hash or GENESIS
     if head.unsealed and clock is not None:
         head.unsealed_since = clock.mono()
     return head
 
 
-def _new_epoch_cause(connection: sqlite3.Connection, anchor: Anchor | None, *, instance: str, quarantined: bool) -> str:
+def _new_epoch_cause(connection: sqlite3.Connection, anchor: Anchor | None, *, instance: str) -> str:
     """Why a new epoch has to begin now; "" when this is the file we last wrote."""
-    if quarantined:
-        return "quarantined"
     newest = connection.execute("SELECT id, instance, no FROM epoch ORDER BY no DESC LIMIT 1").fetchone()
+    if read_fact(connection, REBUILT) is not None:
+        return "quarantined"
     if newest is None:
         return "new" if anchor is None else "lost"
     epoch, written_by, number = newest
@@ -237,13 +216,20 @@ def _new_epoch_cause(connection: sqlite3.Connection, anchor: Anchor | None, *, i
     if anchor.epoch != epoch:
         known = connection.execute("SELECT 1 FROM epoch WHERE id = ?", (anchor.epoch,)).fetchone()
         return "" if known else "restored"
-    return "rolled_back" if anchor.audit_seq > last_seq(connection, number, _AUDIT) else ""
+    ahead = [at > last_seq(connection, number, kind) for kind, at in enumerate(anchor.last)]
+    return "rolled_back" if any(ahead) else ""
 
 
-def _known_last(head: Head, anchor: Anchor | None, cause: str) -> int | None:
-    """The last seq of the epoch before, where it can be known: not when the file that had it is gone or too old."""
-    if cause == "new":
-        return 0
-    if cause == "cloned":
-        return head.last[EventClass.AUDIT]
-    return None
+def _begin_epoch(writer: Writer, anchor: Anchor | None, cause: str) -> None:
+    """Before the journal starts, in the caller's thread. Raises ``StoreError`` when the disk does not take it."""
+    head = writer.head
+    previous = head.epoch or (anchor.epoch if anchor else "")
+    # How far an epoch had come can be known only where its file is still whole.
+    last = {"new": 0, "cloned": head.audit}.get(cause)
+    item = Item(
+        lambda transaction: transaction.begin_epoch(cause, previous=previous, last_seq=last), None, Need.COLLECTION
+    )
+    writer.write([item])
+    if item.error is not None:
+        writer.close()
+        raise item.error

@@ -1,28 +1,28 @@
-"""What the journal needs done beside the path of a pickup: seals in time, the anchor, checkpoints, deleting, thinning."""
+"""What the journal needs done beside the path of a pickup: seals in time, anchor, checkpoints, deleting, thinning."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 from edge.anchor_file import Anchor, write_anchor
 from edge.clock import Clock
-from edge.event import EventClass
+from edge.errors import StoreCorrupt, StoreFull
 from edge.journal import Limits
 from edge.journal_keep_sql import delete_acknowledged, thin
-from edge.journal_open_sql import Place
-from edge.journal_sql import SqlJournal
-from edge.reserve_file import Reserve
+from edge.journal_open_sql import LOG_BYTES, Place
+from edge.journal_sql import SqlJournal, SqlTransaction
+from edge.journal_writer_sql import store_error
+from edge.reserve_file import NO_SPACE, Reserve
 
 TICK_S = 0.25
 """A seal is due after 2 s; looking four times a second keeps it near."""
 CHECKPOINT_EVERY = 4
 SWEEP_EVERY = 40
 """Ticks between two looks at what may be deleted: 10 s."""
-WAL_BYTES = 4 * 1024 * 1024
-"""SQLite's own default of 1000 pages: beyond it a reader's look-ups in the log grow slow."""
 
 
 class Upkeep:
@@ -36,30 +36,64 @@ class Upkeep:
         self._limits = limits
         self._clock = clock
         self._progress = progress
-        self._anchored = Anchor("", 0)
+        self._anchored = Anchor("", 0, 0, 0)
 
     async def run(self) -> None:
-        """For ever; also a seal's two seconds are counted here, because nobody else looks at the clock."""
+        """For ever. Raises ``StoreError`` when the journal has ended: then the process must.
+
+        A full disk ends nothing: what did not go this time is tried again.
+        """
+        house = asyncio.create_task(self._keep_house(), name="journal-house")
+        try:
+            while not house.done():
+                with contextlib.suppress(StoreFull):
+                    await self._journal.seal_if_due()
+                await self._clock.sleep(TICK_S)
+            await house
+        finally:
+            house.cancel()
+            await asyncio.wait([house])
+
+    async def _keep_house(self) -> None:
         tick = 0
         while True:
-            await self._journal.seal_if_due()
-            await self.anchor()
-            if tick % CHECKPOINT_EVERY == 0:
-                await asyncio.to_thread(_checkpoint, self._place.database)
-            if tick % SWEEP_EVERY == 0:
-                await self._sweep()
+            with contextlib.suppress(StoreFull):
+                await self.anchor(every_class=tick % SWEEP_EVERY == 0)
+                if tick % CHECKPOINT_EVERY == 0:
+                    await self._checkpoint()
+                if tick % SWEEP_EVERY == 0:
+                    await self._sweep()
             tick += 1
-            await self._journal.write(lambda _: None)
+            # Whatever the answer is, it says that the writer lives.
+            with contextlib.suppress(StoreFull):
+                await self._journal.write(lambda _: None)
             self._progress()
             await self._clock.sleep(TICK_S)
 
-    async def anchor(self) -> None:
-        """Write down how far the journal has come, once that is on the disk."""
-        head = self._journal.head
-        now = await self._journal.write(lambda _: Anchor(head.epoch, head.last[EventClass.AUDIT]))
-        if now != self._anchored:
-            await asyncio.to_thread(write_anchor, self._place.anchor, now)
+    async def anchor(self, *, every_class: bool) -> None:
+        """Write down how far the journal has come, once that is on the disk.
+
+        State and telemetry alone are worth a write only now and then: it costs as much as their own.
+        """
+
+        def come(transaction: SqlTransaction) -> Anchor:
+            return Anchor(transaction.head.epoch, *transaction.head.last)
+
+        now, before = await self._journal.write(come), self._anchored
+        if now != before and (every_class or (now.epoch, now.audit) != (before.epoch, before.audit)):
+            try:
+                await asyncio.to_thread(write_anchor, self._place.anchor, now)
+            except OSError as error:
+                if error.errno not in NO_SPACE:
+                    raise
+                return  # the old one stands: it never leads
             self._anchored = now
+
+    async def _checkpoint(self) -> None:
+        try:
+            await asyncio.to_thread(checkpoint, self._place.database)
+        except StoreCorrupt as damage:
+            self._journal.condemn(damage)
 
     async def _sweep(self) -> None:
         limits = self._limits
@@ -70,10 +104,14 @@ class Upkeep:
         await asyncio.to_thread(Reserve(self._place.reserve, limits.reserve_bytes).hold)
 
 
-def _checkpoint(database: Path) -> None:
-    """Bring the log into the database on a connection of its own: a PASSIVE checkpoint waits for nobody."""
+def checkpoint(database: Path) -> None:
+    """Bring a long log into the database on a connection of its own: a PASSIVE checkpoint waits for nobody.
+
+    Raises ``StoreCorrupt`` for a damaged database. If it is busy, or the disk full, the next round tries again; the
+    writer's own bound on the log holds meanwhile.
+    """
     try:
-        if Path(f"{database}-wal").stat().st_size < WAL_BYTES:
+        if Path(f"{database}-wal").stat().st_size < LOG_BYTES:
             return
     except FileNotFoundError:
         return
@@ -81,7 +119,9 @@ def _checkpoint(database: Path) -> None:
     try:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-    except sqlite3.OperationalError:
-        return  # busy or full: the next round tries again, and the writer's own bound holds meanwhile
+    except sqlite3.Error as error:
+        told = store_error(error)
+        if isinstance(told, StoreCorrupt):
+            raise told from error
     finally:
         connection.close()

@@ -6,6 +6,8 @@ side trusts the other further than these shapes: the role agent verifies every s
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from edge.errors import ProtocolError
@@ -15,6 +17,11 @@ PULL_BYTES = 56 * 1024
 """Event bytes in one answer to ``Pull``: leaves room for the frame around 500 small events."""
 MAX_PULL_EVENTS = 500
 MAX_TOKEN_BYTES = 32 * 1024
+
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**46 - 1)]
+"""A seq, as the journal's rows can hold it."""
+Word = Annotated[str, msgspec.Meta(max_length=64)]
+Token = Annotated[bytes, msgspec.Meta(max_length=MAX_TOKEN_BYTES)]
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
@@ -64,10 +71,10 @@ class Pull(msgspec.Struct, frozen=True, tag="pull"):
     """Events of one epoch and class with ``seq`` above ``after``, at most ``max`` and ``PULL_BYTES``."""
 
     n: int
-    epoch: str
-    event_class: str
-    after: int
-    max: int
+    epoch: Word
+    event_class: Word
+    after: Number
+    max: Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Events(msgspec.Struct, frozen=True, tag="events"):
@@ -85,8 +92,8 @@ class Held(msgspec.Struct, frozen=True, tag="held"):
     """A consumer's signed ack, as it came."""
 
     n: int
-    consumer: str
-    token: bytes
+    consumer: Word
+    token: Token
 
 
 class HeldAnswer(msgspec.Struct, frozen=True, tag="held_answer"):
@@ -102,9 +109,9 @@ class Offer(msgspec.Struct, frozen=True, tag="offer"):
     """A signed command or document, as it came. ``kind``: cmd, desired, issuers."""
 
     n: int
-    kind: str
-    name: str
-    token: bytes
+    kind: Word
+    name: Word
+    token: Token
 
 
 class OfferAnswer(msgspec.Struct, frozen=True, tag="offer_answer"):
@@ -146,8 +153,10 @@ Answer = Welcome | LinkNumber | Events | HeldAnswer | OfferAnswer | Fault
 Message = Request | Answer | Wake | Out | Serving
 
 _encoder = msgspec.msgpack.Encoder()
-_requests = msgspec.msgpack.Decoder(Request)
-_replies = msgspec.msgpack.Decoder(Answer | Wake | Out | Serving)
+_requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
+_replies: msgspec.msgpack.Decoder[Answer | Wake | Out | Serving] = msgspec.msgpack.Decoder(
+    Answer | Wake | Out | Serving
+)
 
 
 def encode(message: Message) -> bytes:
@@ -162,7 +171,7 @@ def decode_request(packet: bytes) -> Request:
     """What cloud-sync asks. Raises ``ProtocolError``; the role agent ends the connection."""
     try:
         return _requests.decode(packet)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ProtocolError(f"not a request: {error}", remedy="the connection ends") from error
 
 
@@ -170,5 +179,5 @@ def decode_reply(packet: bytes) -> Answer | Wake | Out | Serving:
     """What the role agent says. Raises ``ProtocolError``; cloud-sync ends the connection and asks again."""
     try:
         return _replies.decode(packet)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ProtocolError(f"not an answer: {error}", remedy="the connection ends") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -11,8 +12,8 @@ import msgspec
 
 from edge.acks import read_ack
 from edge.clock import Clock
-from edge.command_desk import CommandDesk
-from edge.errors import VerificationError
+from edge.command_desk import CommandDesk, Results
+from edge.errors import StoreCorrupt, VerificationError
 from edge.identity import Identity
 from edge.issuers import Issuers, read_issuers
 from edge.journal_keep_sql import apply_ack, next_link
@@ -34,6 +35,7 @@ from edge.link import (
     Request,
     Welcome,
 )
+from edge.schema_sql import read_fact, write_fact
 
 T = TypeVar("T")
 
@@ -58,29 +60,20 @@ class HeldIssuers:
         self._journal = journal
 
     async def load(self) -> None:
-        """Take up what an earlier run was given, where that is newer."""
-        token = await self._journal.write(_stored_issuers)
-        if token:
-            try:
+        """Take up what an earlier run was given, where that is newer.
+
+        One that the present roots did not sign is left alone: the operator has pinned others since.
+        """
+        token = await self._journal.write(lambda transaction: read_fact(transaction.sql, _ISSUERS))
+        if token is not None:
+            with contextlib.suppress(VerificationError):
                 self.now = read_issuers(token.encode(), self._roots, held_version=self.now.version)
-            except VerificationError as error:
-                if error.reason != "not_newer":
-                    raise
 
     async def offer(self, token: bytes) -> None:
-        """Take a newer document; raises ``VerificationError`` for any other."""
+        """Take a newer document; raises ``VerificationError`` for any other. One at a time."""
         fresh = read_issuers(token, self._roots, held_version=self.now.version)
-        await self._journal.write(lambda transaction: _store_issuers(transaction, token.decode()))
+        await self._journal.write(lambda transaction: write_fact(transaction.sql, _ISSUERS, token.decode()))
         self.now = fresh
-
-
-def _stored_issuers(transaction: SqlTransaction) -> str:
-    row = transaction.sql.execute("SELECT value FROM fact WHERE name = ?", (_ISSUERS,)).fetchone()
-    return "" if row is None else str(row[0])
-
-
-def _store_issuers(transaction: SqlTransaction, token: str) -> None:
-    transaction.sql.execute("INSERT OR REPLACE INTO fact (name, value) VALUES (?, ?)", (_ISSUERS, token))
 
 
 class RoleLinkDesk:
@@ -104,6 +97,7 @@ class RoleLinkDesk:
         self._commands = commands
         self._clock = clock
         self._serving = serving
+        self._one_offer = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal-reader")
         self.refused: dict[str, int] = {}
         """Acks and documents that were not believed, by reason."""
@@ -143,7 +137,7 @@ class RoleLinkDesk:
 
     async def _link(self, n: int) -> LinkNumber:
         def work(transaction: SqlTransaction) -> LinkNumber:
-            epoch = self._journal.head.epoch
+            epoch = transaction.head.epoch
             return LinkNumber(n, next_link(transaction, epoch), epoch)
 
         return await self._journal.write(work)
@@ -155,9 +149,7 @@ class RoleLinkDesk:
             ack = read_ack(request.token, self._issuers.now, facts.identity, consumers=facts.consumers, wall=wall)
         except VerificationError as error:
             return await self._held_answer(request.n, error.reason, ())
-        outcome = await self._journal.write(
-            lambda transaction: apply_ack(self._journal, transaction, ack.iss, ack, facts.consumers)
-        )
+        outcome = await self._journal.write(lambda transaction: apply_ack(transaction, ack.iss, ack))
         return await self._held_answer(request.n, outcome.refused, outcome.want)
 
     async def _held_answer(self, n: int, refused: str, want: tuple[tuple[str, str, int, int], ...]) -> HeldAnswer:
@@ -166,22 +158,30 @@ class RoleLinkDesk:
         return HeldAnswer(n, refused, await self._views(), want)
 
     async def _offer(self, request: Offer) -> OfferAnswer:
+        async with self._one_offer:
+            return OfferAnswer(request.n, await self._take(request))
+
+    async def _take(self, request: Offer) -> Results:
         if request.kind == "cmd":
-            return OfferAnswer(request.n, await self._commands.offer(request.token, self._issuers.now))
+            return await self._commands.offer(request.token, self._issuers.now)
         if request.kind == _ISSUERS:
             try:
                 await self._issuers.offer(request.token)
             except VerificationError as error:
                 self._count(error.reason)
         else:
-            self._count(f"unknown_{request.kind}")
-        return OfferAnswer(request.n, ())
+            self._count("unknown_kind")
+        return ()
 
     async def _views(self) -> tuple[JournalView, ...]:
         return await self._in_thread(self._reader.views)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except StoreCorrupt as damage:
+            self._journal.condemn(damage)
+            raise
 
     def _count(self, reason: str) -> None:
         self.refused[reason] = self.refused.get(reason, 0) + 1

@@ -17,21 +17,27 @@ from typing import Protocol
 
 from edge import link
 from edge.clock import Clock
-from edge.errors import DeviceError, ProtocolError
-from edge.link import Answer, Fault, Hello, Offer, Out, Pull, Request, Serving, Wake
+from edge.errors import DeviceError, ProtocolError, StoreError
+from edge.link import Answer, Fault, Held, Hello, Link, Offer, Out, Pull, Request, Serving, Wake
 
 MAX_CONNECTIONS = 4
 """One is in use; the others let a restarted cloud-sync in before the kernel has told us that the old one is gone."""
 MAX_UNSENT = 256
+MAX_UNSENT_BYTES = 1024 * 1024
 """Packets waiting for a peer that does not read; then it is cut off and has to pull again."""
-REQUESTS_PER_S = 1000.0
-"""Enough to drain 100,000 small events a second, and too few to keep the event loop from a pickup."""
-OFFERS_PER_S = 20.0
-"""Signed things cost a verification and a commit each, and people do not open doors faster."""
+REQUESTS_PER_S = 600.0
+"""Of all connections together: enough to drain 60,000 events of half a kilobyte a second, and too few to take a core
+from a pickup."""
+ACKS_PER_S = 100.0
+"""An ack costs a verification, and mostly a commit; a consumer of a fast drain sends a few a second."""
+COMMITS_PER_S = 20.0
+"""Offers and link numbers cost a commit each: people open doors more slowly, and a flood must not wear out the disk."""
+CONNECTS_PER_S = 20.0
+"""A restarted cloud-sync needs one; whoever knocks without end waits in the kernel's queue."""
 BURST_S = 1.0
 BACKLOG = 4
 
-_PEER = struct.Struct("3i")
+_PEER = struct.Struct("iII")
 """struct ucred of SO_PEERCRED (unix(7)): pid, uid, gid."""
 
 
@@ -70,11 +76,10 @@ class Bucket:
 class _Peer:
     """One connection as the server sees it."""
 
-    def __init__(self, sock: socket.socket, clock: Clock) -> None:
+    def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.unsent: asyncio.Queue[bytes] = asyncio.Queue(MAX_UNSENT)
-        self.requests = Bucket(REQUESTS_PER_S, clock)
-        self.offers = Bucket(OFFERS_PER_S, clock)
+        self.unsent_bytes = 0
         self.greeted = False
         self.woken = False
         self.task: asyncio.Task[None] | None = None
@@ -88,23 +93,32 @@ class LinkServer:
         self._desk = desk
         self._uids = uids
         self._clock = clock
+        self._requests = Bucket(REQUESTS_PER_S, clock)
+        self._acks = Bucket(ACKS_PER_S, clock)
+        self._commits = Bucket(COMMITS_PER_S, clock)
+        self._connects = Bucket(CONNECTS_PER_S, clock)
         self._peers: set[_Peer] = set()
         self.refused: dict[str, int] = {}
         """Connections refused or ended, by reason, for health."""
 
     async def serve(self, ready: Callable[[], None] = lambda: None) -> None:
-        """Listen until cancelled. Raises ``DeviceError`` when the path cannot be bound."""
+        """Listen until cancelled. Raises ``DeviceError`` when the path cannot be bound, and a defect of the desk."""
         listener = self._listen()
         loop = asyncio.get_running_loop()
         try:
-            ready()
-            while True:
-                sock, _ = await loop.sock_accept(listener)
-                self._welcome(sock)
+            async with asyncio.TaskGroup() as tasks:
+                ready()
+                while True:
+                    sock, _ = await loop.sock_accept(listener)
+                    self._welcome(sock, tasks)
+                    await self._clock.sleep(self._connects.wait())
         finally:
             listener.close()
             self._path.unlink(missing_ok=True)
-            await self._end_all()
+            # Whoever was let in at the very end has never been attended to.
+            for peer in self._peers:
+                peer.sock.close()
+            self._peers.clear()
 
     def wake(self) -> None:
         """Tell every peer, once until it pulls again, that there are new events."""
@@ -129,14 +143,14 @@ class LinkServer:
         except OSError as error:
             listener.close()
             raise DeviceError(
-                f"cannot listen on {self._path}: {error.strerror}", remedy="check that its directory exists and is ours"
+                f"cannot listen on {self._path}: {error}", remedy="check that its directory exists and is ours"
             ) from error
-        # The directory decides who gets this far, SO_PEERCRED who is answered.
-        self._path.chmod(0o666)
+        # The directory's group decides who gets this far (lastmile.tmpfiles.conf), SO_PEERCRED who is answered.
+        self._path.chmod(0o660)
         listener.listen(BACKLOG)
         return listener
 
-    def _welcome(self, sock: socket.socket) -> None:
+    def _welcome(self, sock: socket.socket, tasks: asyncio.TaskGroup) -> None:
         sock.setblocking(False)
         _, uid, _ = _PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
         if uid not in self._uids:
@@ -144,9 +158,9 @@ class LinkServer:
         elif len(self._peers) >= MAX_CONNECTIONS:
             self._refuse(sock, "too_many")
         else:
-            peer = _Peer(sock, self._clock)
+            peer = _Peer(sock)
             self._peers.add(peer)
-            peer.task = asyncio.create_task(self._attend(peer), name="link-peer")
+            peer.task = tasks.create_task(self._attend(peer), name="link-peer")
 
     def _refuse(self, sock: socket.socket, reason: str) -> None:
         self._count(reason)
@@ -162,24 +176,28 @@ class LinkServer:
                 await self._handle(peer, packet)
         except ProtocolError:
             self._count("protocol")
+        except StoreError:
+            # Not answered, so that cloud-sync asks again: what it offered is not acknowledged to the broker.
+            self._count("store")
         except OSError:
             self._count("gone")
         finally:
             self._peers.discard(peer)
             sender.cancel()
-            await asyncio.wait([sender])
-            peer.sock.close()
+            try:
+                await asyncio.wait([sender])
+            finally:
+                peer.sock.close()
 
     async def _handle(self, peer: _Peer, packet: bytes) -> None:
         request = link.decode_request(packet)
-        wait = peer.requests.wait()
-        if isinstance(request, Offer):
-            wait = max(wait, peer.offers.wait())
-        if wait:
-            await self._clock.sleep(wait)
+        await self._clock.sleep(self._delay(request))
         if isinstance(request, Hello):
             peer.greeted = True
+        elif not peer.greeted:
+            raise ProtocolError("a request before HELLO", remedy="the connection ends")
         elif isinstance(request, Pull):
+            # Before the answer is looked up: what is committed after that look wakes again.
             peer.woken = False
         try:
             answer = await self._desk.answer(request)
@@ -187,20 +205,24 @@ class LinkServer:
             answer = Fault(request.n, error.what)
         self._put(peer, link.encode(answer))
 
-    def _put(self, peer: _Peer, packet: bytes) -> None:
-        try:
-            peer.unsent.put_nowait(packet)
-        except asyncio.QueueFull:
-            self._count("stalled")
-            if peer.task is not None:
-                peer.task.cancel()
+    def _delay(self, request: Request) -> float:
+        """Seconds that the request has to wait, so that no flood keeps this process from a pickup."""
+        delay = self._requests.wait()
+        if isinstance(request, Held):
+            return max(delay, self._acks.wait())
+        if isinstance(request, Offer | Link):
+            return max(delay, self._commits.wait())
+        return delay
 
-    async def _end_all(self) -> None:
-        tasks = [peer.task for peer in self._peers if peer.task is not None]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+    def _put(self, peer: _Peer, packet: bytes) -> None:
+        peer.unsent_bytes += len(packet)
+        if peer.unsent_bytes <= MAX_UNSENT_BYTES and not peer.unsent.full():
+            peer.unsent.put_nowait(packet)
+            return
+        self._count("stalled")
+        self._peers.discard(peer)
+        if peer.task is not None:
+            peer.task.cancel()
 
 
 async def _receive(sock: socket.socket) -> bytes:
@@ -215,7 +237,9 @@ async def _send_all(peer: _Peer) -> None:
     loop = asyncio.get_running_loop()
     with contextlib.suppress(OSError):
         while True:
-            await loop.sock_sendall(peer.sock, await peer.unsent.get())
+            packet = await peer.unsent.get()
+            await loop.sock_sendall(peer.sock, packet)
+            peer.unsent_bytes -= len(packet)
 
 
 class LinkClient:
@@ -265,7 +289,7 @@ class LinkClient:
                 reply = link.decode_reply(packet)
                 if isinstance(reply, Wake | Out | Serving):
                     self._pushes.put_nowait(reply)
-                elif waiter := self._asked.pop(reply.n, None):
+                elif (waiter := self._asked.pop(reply.n, None)) and not waiter.done():
                     waiter.set_result(reply)
         except (OSError, ProtocolError):
             return

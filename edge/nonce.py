@@ -23,6 +23,12 @@ MAX_PER_KEY = 16
 """Living nonces of one issuer. A node opens at most 3 doors a minute remotely; other issuers are not crowded out."""
 
 
+MAX_SUBJECTS = 4096
+"""Things that one issuer may have asked for in one run; a locker has 256 doors. What was once asked for is
+remembered, so that a recorded request is not served again when its nonce is long over.
+"""
+
+
 class _Slot(msgspec.Struct):
     request: int
     issued: float
@@ -44,14 +50,13 @@ class NonceBook:
         ``old_request``, or ``too_many_nonces`` while ``MAX_PER_KEY`` of that key live.
         """
         slots = self._slots.setdefault(kid, {})
-        for place in [place for place, slot in slots.items() if _over(slot, mono)]:
-            del slots[place]
         before = slots.get((name, subject))
-        if before is not None and request == before.request and before.nonce is not None:
+        if before is not None and request == before.request and before.nonce is not None and not _over(before, mono):
             return before.nonce
         if before is not None and request <= before.request:
             raise refused("old_request", "a newer nonce was asked for", "ask with a higher request number")
-        if before is None and len(slots) >= MAX_PER_KEY:
+        alive = sum(slot.nonce is not None and not _over(slot, mono) for slot in slots.values() if slot is not before)
+        if alive >= MAX_PER_KEY or (before is None and len(slots) >= MAX_SUBJECTS):
             raise refused("too_many_nonces", f"{MAX_PER_KEY} nonces are out", "use them, or wait a minute")
         nonce = base64url.encode(self._random(NONCE_BYTES))
         slots[name, subject] = _Slot(request, mono, nonce)

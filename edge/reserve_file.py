@@ -7,6 +7,9 @@ import os
 import shutil
 from pathlib import Path
 
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""What the kernel says when a disk, or our share of it, is full."""
+
 
 class Reserve:
     """``size`` bytes held by a file beside the database.
@@ -21,7 +24,13 @@ class Reserve:
 
     @property
     def held(self) -> bool:
-        return self._size == 0 or self._path.exists()
+        """Whether all of it is there; a crash may have left less."""
+        if self._size == 0:
+            return True
+        try:
+            return self._path.stat().st_size >= self._size
+        except FileNotFoundError:
+            return False
 
     def hold(self) -> bool:
         """Set the space aside when there is twice as much free; returns whether it is held now."""
@@ -34,11 +43,13 @@ class Reserve:
                 os.posix_fallocate(file.fileno(), 0, self._size)
         except OSError as error:
             self.release()
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            if error.errno in NO_SPACE:
                 return False
             raise
         return True
 
-    def release(self) -> None:
-        """Give the space back to the disk."""
+    def release(self) -> bool:
+        """Give the space back to the disk; returns whether there was any."""
+        there = self._size > 0 and self._path.exists()
         self._path.unlink(missing_ok=True)
+        return there

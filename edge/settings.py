@@ -132,8 +132,6 @@ def _holds(found: Any, path: _Path) -> bool:
     step, rest = path[0], path[1:]
     if isinstance(step, int):
         return isinstance(found, list) and step < len(found) and _holds(found[step], rest)
-    if not isinstance(found, dict):
-        return False
     if step == _ANY:
         return any(_holds(below, rest) for below in found.values())
     return step in found and _holds(found[step], rest)
@@ -141,9 +139,7 @@ def _holds(found: Any, path: _Path) -> bool:
 
 def _nearest(key: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(key, known, n=1)
-    if close:
-        return f"did you mean {close[0]}?"
-    return f"known here: {', '.join(known)}" if known else "leave it out"
+    return f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
 
 
 def _known(kind: object, path: _Path) -> list[str]:

@@ -15,7 +15,7 @@ from locker.latch import Hook, LockBoards, Reading
 from locker.ledger import CompartmentRow
 
 IDLE_POLL_S = 0.1
-"""Between two queries while nobody is served: tampering is noticed in time, and a CPU of a Pi sees 1 % of load."""
+"""In a round of all boards while nobody is served: tampering is noticed in time, and a CPU of a Pi sees 1 % of load."""
 BUSY_POLL_S = 0.03
 """While a door is being opened: an opening is confirmed by two readings, so the customer's screen follows in 0.1 s."""
 ANSWERED_WITHIN_S = 5.0
@@ -28,7 +28,7 @@ Commit = Callable[[int], Awaitable[None]]
 
 
 class Cabinet:
-    """Every door by its name. ``told`` hears what readings show, in order, and is waited for before the next reading."""
+    """Every door by its name. ``told`` hears what readings show, in order, and is awaited before the next reading."""
 
     def __init__(
         self,
@@ -46,7 +46,14 @@ class Cabinet:
         self._watches = {door: DoorWatch(times) for door in self.compartments}
         self._readings = dict.fromkeys(self.compartments, Reading(Hook.UNKNOWN))
         self._answered = dict.fromkeys(sorted({each.latch.board for each in compartments}), NEVER)
+        self._rounds = 0
         self._read = asyncio.Event()
+        self._reading = asyncio.Lock()
+        self._distrusted: set[int] = set()
+
+    def distrust(self, board: int) -> None:
+        """Open nothing on ``board`` any more: two boards answer to its address, so one pulse would open two doors."""
+        self._distrusted.add(board)
 
     def of(self, door: str) -> Compartment:
         """Raises ``ConfigError`` for a door that this cabinet does not have."""
@@ -67,8 +74,13 @@ class Cabinet:
         return Reading(self.standing(door), self._readings[door].item)
 
     def serviceable(self, door: str) -> bool:
-        """Whether the door's board answers, so that it makes sense to ask it to open anything."""
-        return self._clock.mono() - self._answered[self.of(door).latch.board] <= ANSWERED_WITHIN_S
+        """Whether the door's board answers, and alone, so that it makes sense to ask it to open anything."""
+        board = self.of(door).latch.board
+        return board not in self._distrusted and not self._silent(board)
+
+    def in_service(self) -> set[str]:
+        """The doors that can be opened now, as far as their boards tell."""
+        return {door for door in self.compartments if self.serviceable(door)}
 
     def candidate(self, row: CompartmentRow) -> Candidate | None:
         """A compartment with what its sensors say; None for one that is not wired, or whose board does not answer."""
@@ -81,15 +93,35 @@ class Cabinet:
         return next((door for door, watch in self._watches.items() if watch.attempting), None)
 
     async def poll(self, progress: Callable[[], None]) -> None:
-        """Read all boards in turn, for ever."""
+        """Read all boards in turn, for ever; while a door is being opened, its board before each other one."""
+        idle = IDLE_POLL_S / len(self._answered)
         while True:
-            for board in self._answered:
+            for board in self._next_round():
+                await self._attend_opening(board)
                 await self._poll_board(board)
                 progress()
-                await self._clock.sleep(BUSY_POLL_S if self.opening() else IDLE_POLL_S)
+                await self._clock.sleep(BUSY_POLL_S if self.opening() else idle)
+
+    def _next_round(self) -> list[int]:
+        """The boards that answer, and one of those that do not: asking such a one takes as long as many others."""
+        self._rounds += 1
+        silent = [board for board in self._answered if self._silent(board)]
+        asked = silent[self._rounds % len(silent)] if silent else None
+        return [board for board in self._answered if board not in silent or board == asked]
+
+    async def _attend_opening(self, other: int) -> None:
+        """Ask the board of the door that is being opened before ``other``; a silent ``other`` waits for its outcome."""
+        while (door := self.opening()) is not None and (board := self.compartments[door].latch.board) != other:
+            await self._poll_board(board)
+            await self._clock.sleep(BUSY_POLL_S)
+            if not self._silent(other):
+                return
+
+    def _silent(self, board: int) -> bool:
+        return self._clock.mono() - self._answered[board] > ANSWERED_WITHIN_S
 
     async def attempt(self, door: str, commit: Commit) -> Done:
-        """Open ``door``: its first pulse is committed already, ``commit(n)`` keeps each further one before it is sent."""
+        """Open ``door``: its first pulse is committed already, ``commit(n)`` keeps each further one before it goes."""
         watch = self._watches[door]
         watch.begin(self._clock.mono())
         return await self._follow(door, watch, commit)
@@ -109,28 +141,43 @@ class Cabinet:
         return step
 
     async def _pulse(self, door: str, watch: DoorWatch, number: int, commit: Commit) -> None:
-        if number > 1:
-            await commit(number)
-            if not isinstance(watch.next_step(self._clock.mono()), Pulse):
-                return  # a reading came in while it was committed: the door moved, or is in doubt
+        if number == 1:
+            await self._send(door, watch)
+            return
+        await commit(number)
+        async with self._reading:  # so that no answer is under way that might tell of an opening
+            if isinstance(watch.next_step(self._clock.mono()), Pulse):
+                await self._send(door, watch)
+
+    async def _send(self, door: str, watch: DoorWatch) -> None:
         watch.pulsed(self._clock.mono())
         try:
             await self._boards.pulse(self.compartments[door].latch)
         except DeviceError:
-            watch.unsent()
+            if watch.attempting:
+                watch.unsent()
 
     async def _poll_board(self, board: int) -> None:
-        readings = await self._boards.readings(board)
-        now = self._clock.mono()
-        if any(reading.hook is not Hook.UNKNOWN for reading in readings):
-            self._answered[board] = now
-        for door, compartment in self.compartments.items():
-            if compartment.latch.board == board and compartment.latch.lock < len(readings):
-                reading = self._readings[door] = readings[compartment.latch.lock]
-                for happening in self._watches[door].observe(reading.hook, now):
-                    await self._told(door, happening)
+        async with self._reading:
+            readings = await self._boards.readings(board)
+            now = self._clock.mono()
+            if any(reading.hook is not Hook.UNKNOWN for reading in readings):
+                self._answered[board] = now
+            happened = [each for door in self._doors_of(board) for each in self._observe(door, readings, now)]
+        for door, happening in happened:
+            await self._told(door, happening)
         self._read.set()
         self._read = asyncio.Event()
+
+    def _doors_of(self, board: int) -> list[str]:
+        return [door for door, each in self.compartments.items() if each.latch.board == board]
+
+    def _observe(self, door: str, readings: Sequence[Reading], now: float) -> list[tuple[str, Happening]]:
+        lock = self.compartments[door].latch.lock
+        if lock >= len(readings):
+            return []
+        self._readings[door] = readings[lock]
+        return [(door, happening) for happening in self._watches[door].observe(readings[lock].hook, now)]
 
 
 async def _no_pulse(_: int) -> None:

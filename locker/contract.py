@@ -6,6 +6,7 @@ Bookings, couriers, sessions and attempts are random ids. No field may ever hold
 from __future__ import annotations
 
 import enum
+import re
 from typing import Annotated, ClassVar, Final, Literal
 
 import msgspec
@@ -23,6 +24,14 @@ let a line break follow.
 
 Id = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}(?!\n)$")]
 """An opaque random id. A tracking number is not one: it can be looked up."""
+
+
+_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def is_id(text: str) -> bool:
+    """Whether ``text`` can stand where an ``Id`` is asked for."""
+    return _ID.fullmatch(text) is not None
 
 
 class DoorState(enum.Enum):
@@ -267,6 +276,14 @@ class DoorForced(Event, frozen=True, kw_only=True):
     door: DoorName
 
 
+class DoorFoundOpen(Event, frozen=True, kw_only=True):
+    """The door stood open when it could be seen again, after a time without readings. ``parcel`` should be inside."""
+
+    TYPE = "locker.door.found_open"
+    door: DoorName
+    parcel: str = ""
+
+
 class DoorAjar(Event, frozen=True, kw_only=True):
     """The door has stood open for ``seconds``, longer than anybody needs."""
 
@@ -327,6 +344,7 @@ _EVENTS: Final[tuple[type[Event], ...]] = (
     DoorJammed,
     DoorUnknown,
     DoorForced,
+    DoorFoundOpen,
     DoorAjar,
     Collected,
     CompartmentBlocked,

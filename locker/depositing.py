@@ -12,6 +12,7 @@ from locker.compartment import Candidate, CompartmentInput, Size
 from locker.contract import Cause, Reason
 from locker.ledger import CompartmentRow, Ledger, Parcel
 from locker.parcel import PRESENT, ParcelInput, ParcelState
+from locker.pickup_code import Refusal
 from locker.settling import Attempt
 
 
@@ -46,17 +47,20 @@ def _save(ledger: Ledger, bearer: Badge, charged: PinCharge) -> None:
     ledger.save_attempts(charged.attempts)
 
 
-def place(ledger: Ledger, asked: Asked, look: Look, attempt: Attempt) -> str | Reason:
+def place(ledger: Ledger, asked: Asked, look: Look, attempt: Attempt) -> str | Refusal:
     """Choose and take a compartment and announce its pulse; the courier's own one again shortly after."""
     held = ledger.parcel(asked.booking)
     if held is not None and held.state in PRESENT:
-        return _place_again(ledger, asked, held, look, attempt)
-    if held is not None and held.state is not ParcelState.WITHDRAWN:
-        return Reason.BOOKING_REFUSED
+        if not _was_given_up(ledger, asked.bearer, held):
+            return _place_again(ledger, asked, held, look, attempt)
+        settling.withdraw(ledger, held.parcel, held.door, attempt.session)
+    elif held is not None and held.state is not ParcelState.WITHDRAWN:
+        return Refusal(Reason.BOOKING_REFUSED)
     candidates = [candidate for row in ledger.compartments() if (candidate := look(row)) is not None]
     chosen = compartment.choose(candidates, asked.size, low=asked.low)
     if chosen is None:
-        return Reason.NO_ROOM
+        # No candidate at all: no board answers, which is another thing than a full cabinet.
+        return Refusal(Reason.NO_ROOM if candidates else Reason.OUT_OF_SERVICE)
     door = chosen.door
     ledger.set_compartment(door, compartment.move(ledger.compartment(door).state, CompartmentInput.TAKE))
     bearer = asked.bearer
@@ -67,13 +71,21 @@ def place(ledger: Ledger, asked: Asked, look: Look, attempt: Attempt) -> str | R
     return door
 
 
-def _place_again(ledger: Ledger, asked: Asked, held: Parcel, look: Look, attempt: Attempt) -> str | Reason:
+def _was_given_up(ledger: Ledger, bearer: Badge, held: Parcel) -> bool:
+    """Whether this courier's door was never seen to open: by asking for another they say that they hold the parcel."""
+    last = ledger.unlocking(held.door)
+    never_opened = last is not None and last.parcel == held.parcel and last.ended and not last.opened
+    first = held.state is ParcelState.DEPOSITING and not held.coded
+    return first and never_opened and (held.courier, held.run) == (bearer.courier, bearer.run)
+
+
+def _place_again(ledger: Ledger, asked: Asked, held: Parcel, look: Look, attempt: Attempt) -> str | Refusal:
     if held.state is not ParcelState.STORED or held.stored_at is None:
-        return Reason.BOOKING_REFUSED
+        return Refusal(Reason.BOOKING_REFUSED)
     own = OwnDeposit(held.courier, held.run, held.stored_at)
     candidate = look(ledger.compartment(held.door))
     if candidate is None or not badge.may_reopen(asked.bearer, own, ledger.running()):
-        return Reason.BOOKING_REFUSED
+        return Refusal(Reason.BOOKING_REFUSED)
     ledger.move_parcel(held.parcel, held.state, parcel.move(held.state, ParcelInput.DEPOSIT))
     _announce(ledger, asked, _seen([candidate], held.door, attempt), held.door, again=True)
     return held.door

@@ -87,6 +87,9 @@ class DoorTimes(msgspec.Struct, frozen=True):
 
     debounce: float = 0.05
     """A reading counts once it has been repeated this much later."""
+    coil: float = 0.5
+    """From a pulse until its coil is surely off: while driven it can hold the hook open behind a door that is stuck, so
+    *open* is not believed before."""
     no_change: float = 1.5
     """From a pulse until "it did not move"."""
     pulse_gap: float = 2.0
@@ -100,6 +103,8 @@ class DoorTimes(msgspec.Struct, frozen=True):
     """From opening until it is an alarm."""
     commanded: float = 10.0
     """An opening this long after a pulse still counts as ours."""
+    gap: float = 1.0
+    """Without a reading after a pulse, in which a door could have been opened and shut again unseen."""
     fresh: float = 2.0
     """A reading older than this says nothing about how the door stands now."""
 
@@ -163,14 +168,17 @@ class _Attempt:
         self.doubt = doubt
         self.pulses = 0
         self.pulsed_at: float | None = None
+        self.read_at = 0.0
         self.closed_at: float | None = None
         self.done: Done | None = None
 
-    def saw(self, hook: Hook, mono: float) -> None:
-        """Note one raw reading: a single one that is not *closed* forbids every further pulse."""
+    def saw(self, hook: Hook, mono: float, gap: float) -> None:
+        """Note one raw reading: one that is not *closed*, or ``gap`` without any, forbids every further pulse."""
+        unseen = self.pulsed_at is not None and mono - max(self.pulsed_at, self.read_at) > gap
+        self.read_at = mono
         if hook is Hook.CLOSED:
             self.closed_at = mono
-        elif self.doubt is None:
+        if self.doubt is None and (unseen or hook is not Hook.CLOSED):
             self.doubt = Doubt.UNSTEADY if hook is Hook.OPEN else Doubt.NO_ANSWER
 
     def next_step(self, mono: float, times: DoorTimes) -> Step:
@@ -181,7 +189,9 @@ class _Attempt:
         settled, due = self.pulsed_at + times.no_change, self.pulsed_at + times.pulse_gap
         if mono < settled:
             return Wait(settled)
-        still_closed = self.doubt is None and self.closed_at is not None and self.closed_at >= settled
+        closed_at = self.closed_at
+        fresh = closed_at is not None and closed_at >= settled and mono - closed_at <= times.fresh
+        still_closed = self.doubt is None and fresh
         if still_closed and self.pulses >= times.pulses:
             return Done(Outcome.JAMMED)
         if mono < due:
@@ -246,7 +256,8 @@ class DoorWatch:
         self.state = move(self.state, DoorInput.UNLOCK)
         self._attempt = _Attempt(Doubt.RESTARTED)
         self._attempt.pulsed_at = mono
-        self._pulse = _Mark(mono, before is Hook.CLOSED)
+        # A program takes longer to start than a coil is driven.
+        self._pulse = _Mark(mono - self._times.coil - self._times.debounce, before is Hook.CLOSED)
         if before is Hook.CLOSED:
             self._closed_at = mono
 
@@ -285,8 +296,8 @@ class DoorWatch:
         """Take one reading; returns what it told us, in order, mostly nothing."""
         self._read_at = mono
         if self._attempt is not None and self._attempt.done is None:
-            self._attempt.saw(hook, mono)
-        if not self._steady(hook, mono):
+            self._attempt.saw(hook, mono, self._times.gap)
+        if not self._steady(hook, mono) or (hook is Hook.OPEN and self._driven(mono)):
             return self._overdue(mono)
         self._level = hook
         happened = self._settle(hook, mono)
@@ -302,6 +313,10 @@ class DoorWatch:
             self._raw, self._raw_since = hook, mono
             return False
         return mono - self._raw_since >= self._times.debounce
+
+    def _driven(self, mono: float) -> bool:
+        """Whether the coil may still be what holds the hook open."""
+        return self._pulse is not None and mono < self._pulse.at + self._times.coil + self._times.debounce
 
     def _settle(self, hook: Hook, mono: float) -> list[Happening]:
         if hook is Hook.OPEN:

@@ -155,7 +155,7 @@ class _Api:
             return msgspec.json.decode(body, type=kind)
         except TimeoutError:
             raise HTTPException(408, "too_slow") from None
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             # Without its cause: a decoder's message may quote what was typed.
             raise HTTPException(400, "bad_request") from None
 

@@ -1,4 +1,7 @@
-"""The ledger as the locker's rules see it: compartments, parcels, code hashes, attempts. ``locker.ledger_sql`` keeps it."""
+"""The ledger as the locker's rules see it: compartments, parcels, code hashes, attempts.
+
+``locker.ledger_sql`` keeps it.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,8 @@ T = TypeVar("T")
 class Parcel(msgspec.Struct, frozen=True, kw_only=True):
     """A parcel as the ledger holds it. ``parcel`` is the random booking id.
 
-    ``expires`` is wall seconds, None for one that was taken in on an untrusted clock. ``stored_at`` is accumulated running
-    seconds, None until the deposit's door has closed.
+    ``expires`` is wall seconds, None for one that was taken in on an untrusted clock. ``stored_at`` is accumulated
+    running seconds, None until the deposit's door has closed.
     """
 
     parcel: str
@@ -38,7 +41,8 @@ class Parcel(msgspec.Struct, frozen=True, kw_only=True):
 class Unlocking(msgspec.Struct, frozen=True, kw_only=True):
     """The last attempt to open a door. While ``ended`` is false its outcome has not been told.
 
-    ``before`` is what the sensor read when it began, ``pulses`` how many were committed.
+    ``before`` is what the sensor read when it began, ``pulses`` how many were committed. ``opened``: the door was seen
+    to open after one of them, be it after the end.
     """
 
     door: str
@@ -50,6 +54,7 @@ class Unlocking(msgspec.Struct, frozen=True, kw_only=True):
     cause_id: str = ""
     pulses: int = 1
     ended: bool = False
+    opened: bool = False
 
 
 class CompartmentRow(msgspec.Struct, frozen=True):
@@ -86,6 +91,8 @@ class Ledger(Protocol):
 
     def save_code(self, parcel: str, hashes: CodeHashes) -> None: ...
 
+    def forget_code(self, parcel: str) -> None: ...
+
     def parcel(self, parcel: str) -> Parcel | None: ...
 
     def parcel_at(self, door: str) -> Parcel | None:
@@ -116,8 +123,8 @@ class Ledger(Protocol):
 
     def unlocking(self, door: str) -> Unlocking | None: ...
 
-    def end_unlocking(self, attempt: str) -> bool:
-        """Whether the attempt was still without outcome; now it has one."""
+    def end_unlocking(self, attempt: str, *, opened: bool) -> None:
+        """The attempt has its outcome, or, long ended, its late opening."""
         ...
 
     def open_unlockings(self) -> list[Unlocking]: ...
@@ -145,3 +152,10 @@ class Store(Protocol):
     """Where the ledger's transactions are run; ``edge.journal.Journal.write`` says what holds for them."""
 
     async def write(self, work: Callable[[Ledger], T], need: Need = Need.COLLECTION) -> T: ...
+
+    async def copied(self) -> None:
+        """Return when a copy beside the database holds all that was written by now.
+
+        Raises ``StoreError`` when the disk does not take one.
+        """
+        ...

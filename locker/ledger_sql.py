@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar
 
 import msgspec
 from sqlalchemy import Column, Float, Integer, LargeBinary, MetaData, Table, Text
@@ -32,6 +33,7 @@ _compartment = Table(
     Column("door", Text, primary_key=True),
     Column("state", Text, nullable=False),
     Column("uses", Integer, nullable=False),
+    sqlite_with_rowid=False,
 )
 _parcel = Table(
     "parcel",
@@ -58,6 +60,8 @@ _unlocking = Table(
     Column("cause_id", Text, nullable=False),
     Column("pulses", Integer, nullable=False),
     Column("ended", Integer, nullable=False),
+    Column("opened", Integer, nullable=False),
+    sqlite_with_rowid=False,
 )
 _budget = Table(
     "budget",
@@ -65,7 +69,11 @@ _budget = Table(
     Column("one", Integer, primary_key=True),
     Column("running", Float, nullable=False),
     Column("attempts", LargeBinary, nullable=False),
+    # The trusted wall clock's last word, and the running seconds when it spoke.
     Column("last_wall", Float),
+    Column("last_running", Float),
+    # 1: doors that the ledger does not know are not new, their rows are lost.
+    Column("rows_lost", Integer, nullable=False, server_default="0"),
 )
 _badge = Table("badge", _metadata, Column("badge", Text, primary_key=True), Column("tries", Integer, nullable=False))
 _tally = Table(
@@ -77,16 +85,29 @@ _tally = Table(
     Column("count", Integer, nullable=False),
     sqlite_with_rowid=False,
 )
-_remote = Table("remote_opening", _metadata, Column("running", Float, primary_key=True))
+_remote = Table(
+    "remote_opening", _metadata, Column("no", Integer, primary_key=True), Column("running", Float, nullable=False)
+)
 
 LEDGER_TABLES = (_compartment, _parcel, _unlocking, _budget, _badge, _tally, _remote)
 """What a ledger copy holds, in an order in which it can be written back."""
 
 _PARCEL = "SELECT parcel, door, state, courier, run, expires, stored_at, plain IS NOT NULL FROM parcel"
-_UNLOCKING = "SELECT door, attempt, session, cause, before, parcel, cause_id, pulses, ended FROM unlocking"
+_UNLOCKING = "SELECT door, attempt, session, cause, before, parcel, cause_id, pulses, ended, opened FROM unlocking"
+_UNLOCKING_COLUMNS = [column.name for column in _unlocking.columns]
+_BEGIN_UNLOCKING = (
+    f"INSERT INTO unlocking VALUES ({', '.join('?' * len(_UNLOCKING_COLUMNS))}) ON CONFLICT (door) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in _UNLOCKING_COLUMNS[1:])
+)
+_GONE = (ParcelState.COLLECTED.value, ParcelState.WITHDRAWN.value)
 _PRESENT = tuple(state.value for state in PRESENT)
 _IS_PRESENT = f"state IN ({', '.join('?' * len(_PRESENT))})"
 _MINUTE = 60.0
+_DAY = 86_400.0
+KEPT_GONE = 500
+"""Parcels remembered after they are gone, so that a used code hears *used*; the ledger's copies stay small."""
+KEPT_BADGES = 500
+"""Badges whose wrong PINs are remembered: more than a locker sees in the 16 hours that one lives."""
 
 
 def create_ledger(connection: sqlite3.Connection) -> None:
@@ -141,19 +162,48 @@ class SqlLedger:
             "UPDATE budget SET attempts = ?, running = ?", (msgspec.json.encode(attempts), self.running())
         )
 
-    def save_running(self) -> None:
-        """Store how long the node has run; the wall clock's word beside it while it is trusted."""
-        self._sql.execute("UPDATE budget SET running = ?", (self.running(),))
-        if self.stamp.trusted:
-            self._sql.execute("UPDATE budget SET last_wall = ?", (self.stamp.wall,))
+    def save_running(self) -> float:
+        """Store how long the node has run, and the wall clock's word while it is trusted.
+
+        Returns the wall seconds since its last word in which the node did not run: switched off, or not knowing that
+        time went by. 0.0 on an untrusted clock, which may tell later.
+        """
+        running, wall = self.running(), self.stamp.wall
+        if not self.stamp.trusted:
+            self._sql.execute("UPDATE budget SET running = ?", (running,))
+            return 0.0
+        last_wall, last_running = self._sql.execute("SELECT last_wall, last_running FROM budget").fetchone()
+        self._sql.execute("UPDATE budget SET running = ?1, last_wall = ?2, last_running = ?1", (running, wall))
+        if last_wall is None:
+            return 0.0
+        return max(0.0, (wall - float(last_wall)) - max(0.0, running - float(last_running)))
 
     def floor(self) -> float:
         (wall,) = self._sql.execute("SELECT last_wall FROM budget").fetchone()
         return 0.0 if wall is None else float(wall)
 
-    def prolong(self, seconds: float) -> None:
-        """Nobody could collect for ``seconds``: every hold time ends that much later."""
-        self._sql.execute(f"UPDATE parcel SET expires = expires + ? WHERE {_IS_PRESENT}", (seconds, *_PRESENT))
+    def prolong(self, seconds: float, doors: Iterable[str] | None = None) -> bool:
+        """Nobody could collect for ``seconds`` (behind ``doors``, or at all): hold times end that much later.
+
+        Returns whether there were any.
+        """
+        held = f"UPDATE parcel SET expires = expires + ? WHERE expires IS NOT NULL AND {_IS_PRESENT}"
+        if doors is None:
+            return self._sql.execute(held, (seconds, *_PRESENT)).rowcount > 0
+        changed = [self._sql.execute(f"{held} AND door = ?", (seconds, *_PRESENT, door)).rowcount for door in doors]
+        return any(changed)
+
+    def forget_old(self) -> None:
+        """Drop what no rule asks for any more."""
+        self._sql.execute(
+            f"""DELETE FROM parcel WHERE state IN (?, ?) AND rowid NOT IN
+                (SELECT rowid FROM parcel WHERE state IN (?, ?) ORDER BY rowid DESC LIMIT {KEPT_GONE})""",
+            (*_GONE, *_GONE),
+        )
+        self._sql.execute(
+            f"DELETE FROM badge WHERE rowid NOT IN (SELECT rowid FROM badge ORDER BY rowid DESC LIMIT {KEPT_BADGES})"
+        )
+        self._sql.execute("DELETE FROM remote_opening WHERE running <= ?", (self.running() - _DAY,))
 
     def find_code(self, digest: bytes) -> Parcel | None:
         return self._one_parcel(f"{_PARCEL} WHERE plain = ? OR extended = ?", digest, digest)
@@ -162,6 +212,9 @@ class SqlLedger:
         self._sql.execute(
             "UPDATE parcel SET plain = ?, extended = ? WHERE parcel = ?", (hashes.plain, hashes.extended, parcel)
         )
+
+    def forget_code(self, parcel: str) -> None:
+        self._sql.execute("UPDATE parcel SET plain = NULL, extended = NULL WHERE parcel = ?", (parcel,))
 
     def parcel(self, parcel: str) -> Parcel | None:
         return self._one_parcel(f"{_PARCEL} WHERE parcel = ?", parcel)
@@ -195,11 +248,14 @@ class SqlLedger:
         return CompartmentRow(door, LedgerState(state), uses)
 
     def add_compartments(self, doors: Iterable[str]) -> None:
-        """Doors that are new in the configuration begin free."""
+        """Doors that are new in the configuration begin free; after a loss of the ledger they may be full: unknown."""
+        (lost,) = self._sql.execute("SELECT rows_lost FROM budget").fetchone()
+        begins = LedgerState.UNKNOWN if lost else LedgerState.FREE
         self._sql.executemany(
             "INSERT OR IGNORE INTO compartment (door, state, uses) VALUES (?, ?, 0)",
-            [(door, LedgerState.FREE.value) for door in doors],
+            [(door, begins.value) for door in doors],
         )
+        self._sql.execute("UPDATE budget SET rows_lost = 0")
 
     def set_compartment(self, door: str, state: LedgerState) -> None:
         self._sql.execute("UPDATE compartment SET state = ? WHERE door = ?", (state.value, door))
@@ -210,7 +266,7 @@ class SqlLedger:
     def begin_unlocking(self, unlocking: Unlocking) -> None:
         row = msgspec.structs.astuple(unlocking)
         values = [value.value if isinstance(value, Cause) else value for value in row]
-        self._sql.execute("INSERT OR REPLACE INTO unlocking VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        self._sql.execute(_BEGIN_UNLOCKING, values)
 
     def count_pulse(self, attempt: str, pulses: int) -> None:
         self._sql.execute("UPDATE unlocking SET pulses = ? WHERE attempt = ?", (pulses, attempt))
@@ -219,9 +275,10 @@ class SqlLedger:
         row = self._sql.execute(f"{_UNLOCKING} WHERE door = ?", (door,)).fetchone()
         return None if row is None else _unlocking_of(row)
 
-    def end_unlocking(self, attempt: str) -> bool:
-        changed = self._sql.execute("UPDATE unlocking SET ended = 1 WHERE attempt = ? AND ended = 0", (attempt,))
-        return changed.rowcount == 1
+    def end_unlocking(self, attempt: str, *, opened: bool) -> None:
+        self._sql.execute(
+            "UPDATE unlocking SET ended = 1, opened = max(opened, ?) WHERE attempt = ?", (opened, attempt)
+        )
 
     def open_unlockings(self) -> list[Unlocking]:
         return [_unlocking_of(row) for row in self._sql.execute(f"{_UNLOCKING} WHERE ended = 0 ORDER BY door")]
@@ -249,7 +306,7 @@ class SqlLedger:
         return sorted((str(kind), str(reason), int(at), int(count)) for kind, reason, at, count in rows)
 
     def note_remote_opening(self) -> None:
-        self._sql.execute("INSERT OR IGNORE INTO remote_opening (running) VALUES (?)", (self.running(),))
+        self._sql.execute("INSERT INTO remote_opening (running) VALUES (?)", (self.running(),))
 
     def remote_openings(self, seconds: float) -> int:
         (count,) = self._sql.execute(
@@ -274,8 +331,8 @@ class SqlLedger:
         )
 
 
-def _unlocking_of(row: tuple[str, str, str, str, str, str, str, int, int]) -> Unlocking:
-    door, attempt, session, cause, before, parcel, cause_id, pulses, ended = row
+def _unlocking_of(row: tuple[str, str, str, str, str, str, str, int, int, int]) -> Unlocking:
+    door, attempt, session, cause, before, parcel, cause_id, pulses, ended, opened = row
     return Unlocking(
         door=door,
         attempt=attempt,
@@ -286,25 +343,51 @@ def _unlocking_of(row: tuple[str, str, str, str, str, str, str, int, int]) -> Un
         cause_id=cause_id,
         pulses=pulses,
         ended=bool(ended),
+        opened=bool(opened),
     )
 
 
-class LedgerStore:
-    """``locker.ledger.Store`` on the node's journal; calls ``on_change`` after each transaction that was kept."""
+class Copies(Protocol):
+    """Whoever writes the ledger's copies."""
 
-    def __init__(self, journal: SqlJournal, running: RunningTime, on_change: Callable[[], None]) -> None:
+    def changed(self) -> None:
+        """The ledger is not what the copies say any more."""
+        ...
+
+    async def copied(self) -> None:
+        """``locker.ledger.Store.copied``."""
+        ...
+
+
+class LedgerStore:
+    """``locker.ledger.Store`` on the node's journal. ``copies`` hears of each transaction that changed the ledger."""
+
+    def __init__(self, journal: SqlJournal, running: RunningTime, copies: Copies) -> None:
         self._journal = journal
         self._running = running
-        self._on_change = on_change
+        self._copies = copies
 
     async def write(self, work: Callable[[Ledger], T], need: Need = Need.COLLECTION) -> T:
-        return await self._run(work, need)
+        changed = False
+
+        def counted(transaction: SqlTransaction) -> T:
+            nonlocal changed
+            before = transaction.sql.total_changes
+            result = work(SqlLedger(transaction, self._running))
+            changed = transaction.sql.total_changes != before
+            return result
+
+        def tell(done: asyncio.Future[T]) -> None:
+            if changed and not done.cancelled() and done.exception() is None:
+                self._copies.changed()
+
+        future = self._journal.write(counted, need)
+        future.add_done_callback(tell)  # not after the await: the caller may have left
+        return await future
+
+    async def copied(self) -> None:
+        await self._copies.copied()
 
     async def keep(self, work: Callable[[SqlLedger], T]) -> T:
-        """Housekeeping: what no rule of the locker asks for."""
-        return await self._run(work, Need.COLLECTION)
-
-    def _run(self, work: Callable[[SqlLedger], T], need: Need) -> Awaitable[T]:
-        future = self._journal.write(lambda transaction: work(SqlLedger(transaction, self._running)), need)
-        future.add_done_callback(lambda done: None if done.cancelled() or done.exception() else self._on_change())
-        return future
+        """Housekeeping: what no rule of the locker asks for, and no copy is needed of."""
+        return await self._journal.write(lambda transaction: work(SqlLedger(transaction, self._running)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Callable
 from typing import Any, Final
@@ -127,7 +126,7 @@ class CodeHasher(_Secret, frozen=True):
         return CodeHashes(self.plain(code.digits), self.extended(code.digits, code.extension))
 
     def _hash(self, message: bytes) -> bytes:
-        return hmac.new(self.key, message, hashlib.sha256).digest()
+        return hmac.digest(self.key, message, "sha256")
 
 
 def issue(random: Callable[[int], bytes], hasher: CodeHasher, taken: Callable[[bytes], bool]) -> PickupCode:

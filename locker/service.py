@@ -6,37 +6,39 @@ What a story decides is committed before anything moves or shows. Adapters (boar
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
 
 from edge.clock import Clock
-from edge.errors import StoreError, StoreFull, VerificationError
-from edge.identifiers import Randomness, uuid7
+from edge.errors import LastmileError, StoreError, StoreFull, VerificationError
 from edge.journal import Need
 from locker import badge as badges
 from locker import depositing, settling
 from locker.badge import Badge, BadgeFault, PinRefusal
 from locker.cabinet_asyncio import Cabinet
 from locker.compartment import Size
-from locker.contract import Cause, Reason
+from locker.contract import Cause, DoorState, Reason, is_id
 from locker.door import Done, Happening, Outcome
 from locker.kiosk import Accepted, DoorView, Refused, SessionKind, SessionState, SessionView
 from locker.latch import Hook
 from locker.ledger import Ledger, Store, Unlocking
-from locker.pickup_code import BUSY_RETRY, CodeHasher, Grant, parse
+from locker.pickup_code import BUSY_RETRY, CodeHasher, Refusal, parse
 from locker.sessions_asyncio import Sessions
 from locker.settling import Attempt, Issue
 
 T = TypeVar("T")
 
+Choose = Callable[[Ledger, Attempt], "str | Refusal"]
+"""In one transaction: choose a door and announce its pulse, or refuse."""
+Ended = Callable[[Done], Awaitable[None]]
+
 RETRY_S = 1.0
 """Between two tries to keep what has already happened at a door, while the disk refuses."""
-REMOTE_CAPS = ((60.0, 3), (86_400.0, 20))
-"""At most so many doors opened by commands in so many running seconds, whoever signs (DESIGN: 3 a minute, 20 a day)."""
+WORD_S = badges.OWN_DEPOSIT
+"""A courier's deposit that ended unknown waits so long for the word whether the parcel is inside."""
 
 _SHOWN = {
     Outcome.JAMMED: SessionState.JAMMED,
@@ -55,8 +57,8 @@ class Terms(msgspec.Struct, frozen=True):
 class LockerService:
     """``locker.kiosk.Desk``, and the answer to the command ``open``.
 
-    ``read_badge`` verifies a badge's signature and returns its claims or raises ``VerificationError``. ``issue`` makes codes.
-    ``background`` keeps a task alive until it is done.
+    ``read_badge`` verifies a badge's signature and returns its claims or raises ``VerificationError``. ``issue`` makes
+    codes. ``background`` runs a task to its end; one that dies ends the process, and ``recover`` takes over.
     """
 
     def __init__(
@@ -66,7 +68,6 @@ class LockerService:
         store: Store,
         sessions: Sessions,
         clock: Clock,
-        random: Randomness,
         hasher: CodeHasher,
         issue: Issue,
         read_badge: Callable[[str], Mapping[str, Any]],
@@ -76,96 +77,125 @@ class LockerService:
         self._store = store
         self._sessions = sessions
         self._clock = clock
-        self._random = random
         self._hasher = hasher
         self._issue = issue
         self._read_badge = read_badge
         self._background = background
         self._left_empty: set[str] = set()
         self._ended: dict[str, Callable[[Done], Awaitable[None]]] = {}
-        self._busy = False
-        self._handed_on = False
+        self._under_way = 0  # attempts whose outcome is not kept yet
         self.cabinet: Cabinet
 
     def attach(self, cabinet: Cabinet) -> None:
         """Hand in the cabinet, whose readings come back to ``heard``."""
         self.cabinet = cabinet
 
-    # -- the stories ---------------------------------------------------------------------------------------------
-
     async def collect(self, code: str, extension: str | None, confirm: bool) -> Accepted | Refused:  # noqa: FBT001 - the API's own word
-        """A customer types a code; the right door opens."""
-        if self._busy:
-            return Refused(Reason.BUSY, BUSY_RETRY)
-        with self._turn():
-            attempt = self._new_attempt()
-            typed = parse(code, extension)
-            verdict = await self._store.write(
-                lambda ledger: settling.judge_code(
-                    ledger,
-                    typed,
-                    hasher=self._hasher,
-                    serviceable=self.cabinet.serviceable,
-                    before=self.cabinet.standing,
-                    attempt=attempt,
-                    confirm=confirm,
-                )
+        """A customer types a code; the right door opens. ``_open_one`` tells what follows the verdict."""
+        typed = parse(code, extension)
+
+        def verdict(ledger: Ledger, attempt: Attempt) -> str | Refusal:
+            return settling.judge_code(
+                ledger,
+                typed,
+                hasher=self._hasher,
+                serviceable=self.cabinet.serviceable,
+                before=self.cabinet.standing,
+                attempt=attempt,
+                confirm=confirm,
             )
-            if not isinstance(verdict, Grant):
-                return Refused(verdict.reason, verdict.retry_after)
-            return self._open(SessionKind.COLLECT, verdict.door, attempt)
+
+        return await self._open_one(SessionKind.COLLECT, verdict)
 
     async def deposit(self, badge: str, pin: str, booking: str, size: str, low: bool) -> Accepted | Refused:  # noqa: FBT001 - the API's own word
         """A courier shows a badge and puts a parcel into the compartment that opens."""
-        bearer = await self._admit(badge, pin)
-        if not isinstance(bearer, Badge):
-            return bearer
-        if self._busy:
-            return Refused(Reason.BUSY, BUSY_RETRY)
-        with self._turn():
-            attempt = self._new_attempt()
+        if not is_id(booking):
+            return Refused(Reason.BOOKING_REFUSED)
+        try:
+            bearer = await self._admit(badge, pin)
+            if not isinstance(bearer, Badge):
+                return bearer
             asked = depositing.Asked(bearer=bearer, booking=booking, size=Size(size), low=low)
-            try:
-                chosen = await self._store.write(
-                    lambda ledger: depositing.place(ledger, asked, self.cabinet.candidate, attempt), Need.DEPOSIT
-                )
-            except StoreFull:
-                return Refused(Reason.OUT_OF_SERVICE)
-            if isinstance(chosen, Reason):
-                return Refused(chosen)
-            return self._open(SessionKind.DEPOSIT, chosen, attempt)
+            return await self._open_one(
+                SessionKind.DEPOSIT,
+                lambda ledger, attempt: depositing.place(ledger, asked, self.cabinet.candidate, attempt),
+            )
+        except StoreFull:
+            return Refused(Reason.OUT_OF_SERVICE)
 
     async def open_by_command(
         self,
         door: str,
         jti: str,
-        take: Callable[[Ledger], T],
+        take: Callable[[Ledger], object],
         ended: Callable[[Done], Awaitable[None]],
-    ) -> T:
+    ) -> None:
         """An admitted command opens one door. ``take`` keeps the command in the transaction that announces the pulse.
 
-        Raises ``VerificationError`` (``busy``, ``capped``, ``no_such_door``): nothing was done. ``ended`` hears the outcome.
+        Raises ``VerificationError`` (``busy``, ``capped``, ``no_such_door``): nothing was done. ``ended`` hears the
+        outcome; where it raises ``StoreError`` it hears it again.
         """
         if door not in self.cabinet.compartments:
             raise VerificationError("no_such_door", f"no door {door}", remedy="name a door of this locker")
-        if self._busy:
+
+        def admit(ledger: Ledger, attempt: Attempt) -> str:
+            settling.charge_remote_opening(ledger)
+            take(ledger)
+            announced = msgspec.structs.replace(attempt, before=self.cabinet.standing(door))
+            settling.announce(ledger, door, announced, Cause.COMMAND, cause_id=jti)
+            return door
+
+        answer = await self._open_one(SessionKind.COLLECT, admit, ended)
+        if isinstance(answer, Refused):
             raise VerificationError("busy", "another door is being opened", remedy="ask for a nonce and try again")
-        with self._turn():
-            attempt = self._new_attempt()
-            before = self.cabinet.standing(door)
 
-            def work(ledger: Ledger) -> T:
-                _require_below_caps(ledger)
-                ledger.note_remote_opening()
-                taken = take(ledger)
-                announced = msgspec.structs.replace(attempt, before=before)
-                settling.announce(ledger, door, announced, Cause.COMMAND, cause_id=jti)
-                return taken
+    async def _open_one(self, kind: SessionKind, choose: Choose, ended: Ended | None = None) -> Accepted | Refused:
+        """One door at a time, so that nobody has to guard two. The story goes on by itself, whoever stops listening."""
+        if self._under_way:
+            return Refused(Reason.BUSY, BUSY_RETRY)
+        self._under_way += 1
+        answer: asyncio.Future[Accepted | Refused] = asyncio.get_running_loop().create_future()
+        self._background("open", lambda: self._story(kind, choose, ended, answer))
+        return await answer
 
-            taken = await self._store.write(work)
-            self._ended[attempt.attempt] = ended
-            self._open(SessionKind.COLLECT, door, attempt)
-            return taken
+    async def _story(
+        self, kind: SessionKind, choose: Choose, ended: Ended | None, answer: asyncio.Future[Accepted | Refused]
+    ) -> None:
+        """From the question to the outcome, in order: commit, answer, pulse and follow, commit."""
+        attempt = self._new_attempt()
+        try:
+            door = await self._commit(kind, choose, attempt, answer)
+            if door is None:
+                return
+            if ended is not None:
+                self._ended[attempt.attempt] = ended
+            self._sessions.begin(attempt.session, kind, door)
+            if kind is SessionKind.DEPOSIT and not await self._copied():
+                await self._conclude(door, attempt.attempt, Done(Outcome.UNSENT))
+                _tell(answer, Refused(Reason.OUT_OF_SERVICE))
+                return
+            _tell(answer, Accepted(attempt.session, door))
+            done = await self.cabinet.attempt(door, functools.partial(self._announce_again, door, attempt.attempt))
+            await self._conclude(door, attempt.attempt, done)
+        finally:
+            self._under_way -= 1
+            answer.cancel()  # only where a defect has left it open
+
+    async def _commit(
+        self, kind: SessionKind, choose: Choose, attempt: Attempt, answer: asyncio.Future[Accepted | Refused]
+    ) -> str | None:
+        """The door whose pulse is now announced; None where the answer is a refusal, or the disk did not take it."""
+        need = Need.DEPOSIT if kind is SessionKind.DEPOSIT else Need.COLLECTION
+        try:
+            chosen = await self._store.write(lambda ledger: choose(ledger, attempt), need)
+        except LastmileError as error:
+            if not answer.done():
+                answer.set_exception(error)
+            return None
+        if isinstance(chosen, Refusal):
+            _tell(answer, Refused(chosen.reason, chosen.retry_after))
+            return None
+        return chosen
 
     async def recover(self, ended: Callable[[str, Done], Awaitable[None]]) -> list[str]:
         """After a crash, before the first reading: follow every attempt without outcome. Nothing is pulsed again.
@@ -182,20 +212,23 @@ class LockerService:
             kind = SessionKind.DEPOSIT if each.cause is Cause.COURIER else SessionKind.COLLECT
             self._sessions.begin(each.session, kind, each.door)
             outcome = self.cabinet.resume(each.door, Hook(each.before))
+            self._under_way += 1
             self._background(f"recover-{each.door}", functools.partial(self._find_out, each, outcome))
         return commands
 
     async def end(self, session: str, empty: bool) -> SessionView | None:  # noqa: FBT001 - the API's own word
         """The person is through. A closed or doubtful door ends the session now, an open one when it closes."""
         view = self._sessions.view(session)
-        if view is None:
-            return None
+        if view is None or view.state is SessionState.ENDED:
+            return view
         if view.kind is SessionKind.DEPOSIT and empty:
             self._left_empty.add(session)
-        if view.state is SessionState.UNKNOWN and view.kind is SessionKind.DEPOSIT:
+        if _awaits_word(view):
+            if self.cabinet.state(view.door) in {DoorState.OPEN, DoorState.AJAR}:
+                return view
             await self._settle_closed(view.door, seen_open=False)
         if view.state in {SessionState.JAMMED, SessionState.UNKNOWN, SessionState.CLOSED}:
-            self._sessions.move(session, SessionState.ENDED)
+            self._end_session(view)
         return self._sessions.view(session)
 
     # -- what the page may look at ---------------------------------------------------------------------------------
@@ -220,7 +253,7 @@ class LockerService:
         if happening is Happening.OPENED:
             await self._heard_open(door)
         elif happening in {Happening.CLOSED, Happening.FOUND_CLOSED}:
-            await self._settle_closed(door, seen_open=happening is Happening.CLOSED)
+            await self._heard_closed(door, seen_open=happening is Happening.CLOSED)
         elif happening is not Happening.CHIME:
             await self._keep_at(door, lambda ledger: settling.noticed(ledger, door, happening))
 
@@ -228,83 +261,95 @@ class LockerService:
         unlocking = await self._keep_at(door, lambda ledger: settling.door_opened(ledger, door))
         if unlocking is not None:
             self._sessions.move(unlocking.session, SessionState.OPEN)
-            await self._tell_ended(unlocking.attempt, Done(Outcome.OPENED))
+            self._tell_ended(unlocking.attempt, Done(Outcome.OPENED))
+
+    async def _heard_closed(self, door: str, *, seen_open: bool) -> None:
+        here = self._sessions.at(door)
+        if not seen_open and any(_awaits_word(view) for view in here):
+            return  # nothing was seen, and the courier who knows stands there
+        await self._settle_closed(door, seen_open=seen_open)
+        for view in here:
+            if seen_open or view.state is SessionState.OPEN:
+                self._sessions.move(view.session, SessionState.CLOSED)
+                self._end_session(view)
 
     async def _settle_closed(self, door: str, *, seen_open: bool) -> None:
-        view = self._sessions.latest_at(door)
-        session = await self._keep_at(
+        empty = any(view.session in self._left_empty for view in self._sessions.at(door))
+        item = self.cabinet.reading(door).item
+        await self._keep_at(
             door,
             lambda ledger: settling.door_closed(
                 ledger,
                 door,
                 seen_open=seen_open,
-                empty=view is not None and view.session in self._left_empty,
-                item=self.cabinet.reading(door).item,
+                empty=empty,
+                item=item,
                 issue=self._issue,
                 hold_s=self._terms.hold_s,
             ),
         )
-        self._left_empty.discard(session)
-        if seen_open:
-            self._sessions.move(session, SessionState.CLOSED)
-            self._sessions.move(session, SessionState.ENDED)
 
     # -- steps -----------------------------------------------------------------------------------------------------
 
     def _new_attempt(self) -> Attempt:
-        return Attempt(
-            attempt=uuid7(self._clock.wall(), self._random(10)), session=self._sessions.new_id(), before=Hook.UNKNOWN
-        )
+        return Attempt(attempt=self._sessions.new_id(), session=self._sessions.new_id(), before=Hook.UNKNOWN)
 
-    @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
-        """One door at a time, so that nobody has to guard two: from the commit until its attempt has an outcome."""
-        self._busy = True
-        self._handed_on = False
+    async def _announce_again(self, door: str, attempt: str, pulses: int) -> None:
+        await self._keep(lambda ledger: settling.announce_again(ledger, door, attempt, pulses))
+
+    async def _copied(self) -> bool:
+        """Whether a copy of the ledger knows of the deposit, so that its compartment is not offered after a loss."""
         try:
-            yield
-        finally:
-            self._busy = self._handed_on
-
-    def _open(self, kind: SessionKind, door: str, attempt: Attempt) -> Accepted:
-        """The attempt is committed: show it, and let it go on without the caller."""
-        self._handed_on = True
-        self._sessions.begin(attempt.session, kind, door)
-        self._background(f"open-{door}", lambda: self._attempt(door, attempt.attempt))
-        return Accepted(attempt.session, door)
-
-    async def _attempt(self, door: str, attempt: str) -> None:
-        try:
-            done = await self.cabinet.attempt(
-                door, lambda pulses: self._keep(lambda ledger: settling.announce_again(ledger, door, pulses))
-            )
-        finally:
-            self._busy = False
-        await self._conclude(door, attempt, done)
+            await self._store.copied()
+        except StoreError:
+            return False
+        return True
 
     async def _find_out(self, unlocking: Unlocking, outcome: Awaitable[Done]) -> None:
-        await self._conclude(unlocking.door, unlocking.attempt, await outcome)
+        try:
+            await self._conclude(unlocking.door, unlocking.attempt, await outcome)
+        finally:
+            self._under_way -= 1
 
     async def _conclude(self, door: str, attempt: str, done: Done) -> None:
         """Keep and show an outcome. That the door opened was kept when its readings showed it."""
         if done.outcome is Outcome.OPENED:
             return
         hook = self.cabinet.standing(door)
-        unlocking = await self._keep_at(door, lambda ledger: settling.attempt_ended(ledger, door, done, hook))
-        if unlocking is not None:
-            self._sessions.move(unlocking.session, _SHOWN[done.outcome])
-            await self._tell_ended(attempt, done)
+        unlocking = await self._keep_at(door, lambda ledger: settling.attempt_ended(ledger, door, attempt, done, hook))
+        if unlocking is None:
+            return
+        self._sessions.move(unlocking.session, _SHOWN[done.outcome])
+        self._tell_ended(attempt, done)
+        view = self._sessions.view(unlocking.session)
+        if view is not None and _awaits_word(view):
+            self._background(f"word-{door}", lambda: self._wait_for_word(view.session))
 
-    async def _tell_ended(self, attempt: str, done: Done) -> None:
+    async def _wait_for_word(self, session: str) -> None:
+        """A courier who says nothing has left the parcel inside, whatever the sensor says: it must stay collectable."""
+        await self._clock.sleep(WORD_S)
+        view = self._sessions.view(session)
+        if view is not None and _awaits_word(view):
+            await self._settle_closed(view.door, seen_open=False)
+            self._end_session(view)
+
+    def _end_session(self, view: SessionView) -> None:
+        self._sessions.move(view.session, SessionState.ENDED)
+        self._left_empty.discard(view.session)
+
+    def _tell_ended(self, attempt: str, done: Done) -> None:
         ended = self._ended.pop(attempt, None)
         if ended is not None:
-            await ended(done)
+            self._background(f"ended-{attempt}", lambda: self._persist(lambda: ended(done)))
 
     async def _keep(self, work: Callable[[Ledger], T]) -> T:
+        return await self._persist(lambda: self._store.write(work))
+
+    async def _persist(self, act: Callable[[], Awaitable[T]]) -> T:
         """Keep what has already happened: the disk is asked until it takes it."""
         while True:
             try:
-                return await self._store.write(work)
+                return await act()
             except StoreError:
                 await self._clock.sleep(RETRY_S)
 
@@ -325,13 +370,13 @@ class LockerService:
             bearer = badges.read_badge(self._read_badge(token))
         except VerificationError as error:
             return await self._turn_away(error.reason)
-        floor = await self._store.write(lambda ledger: ledger.floor())
+        floor = await self._store.write(lambda ledger: ledger.floor(), Need.DEPOSIT)
         fault = badges.badge_fault(
             bearer, node=self._terms.node, wall=self._clock.wall(), trusted=self._clock.trusted(), floor=floor
         )
         if fault is not None or not badges.well_formed(pin):
             return await self._turn_away(fault.value if fault else BadgeFault.WRONG_PIN.value)
-        charge = await self._store.write(lambda ledger: depositing.charge(ledger, bearer))
+        charge = await self._store.write(lambda ledger: depositing.charge(ledger, bearer), Need.DEPOSIT)
         if isinstance(charge, PinRefusal):
             return await self._turn_away(charge.fault.value, charge.retry_after)
         if not await asyncio.to_thread(badges.pin_matches, bearer, pin):
@@ -340,13 +385,15 @@ class LockerService:
         return bearer
 
     async def _turn_away(self, cause: str, retry_after: float | None = None) -> Refused:
-        await self._store.write(lambda ledger: ledger.tally("badge", cause))
+        await self._store.write(lambda ledger: ledger.tally("badge", cause), Need.DEPOSIT)
         return Refused(Reason.NOT_ALLOWED if retry_after is None else Reason.WAIT, retry_after)
 
 
-def _require_below_caps(ledger: Ledger) -> None:
-    for seconds, most in REMOTE_CAPS:
-        if ledger.remote_openings(seconds) >= most:
-            raise VerificationError(
-                "capped", f"{most} doors were opened in {seconds:.0f} s", remedy="go there, or wait"
-            )
+def _tell(answer: asyncio.Future[Accepted | Refused], what: Accepted | Refused) -> None:
+    if not answer.done():  # whoever asked may have left
+        answer.set_result(what)
+
+
+def _awaits_word(view: SessionView) -> bool:
+    """A deposit that nobody could see: the courier knows whether the parcel is inside."""
+    return view.kind is SessionKind.DEPOSIT and view.state is SessionState.UNKNOWN

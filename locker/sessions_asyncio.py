@@ -35,9 +35,9 @@ class Sessions:
     def view(self, session: str) -> SessionView | None:
         return self._views.get(session)
 
-    def latest_at(self, door: str) -> SessionView | None:
-        """The youngest session at ``door``."""
-        return next((view for view in reversed(self._views.values()) if view.door == door), None)
+    def at(self, door: str) -> list[SessionView]:
+        """The sessions at ``door`` that have not ended."""
+        return [view for view in self._views.values() if view.door == door and view.state is not SessionState.ENDED]
 
     def move(self, session: str, state: SessionState) -> None:
         """Tell how far it has come. An ended or unknown session stays as it is."""

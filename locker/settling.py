@@ -1,7 +1,7 @@
 """What each thing that happened does to the ledger, and the events that tell of it.
 
-Every function is one transaction's work: it reads the ledger as it stands, moves states by their tables and appends the events. What
-it returns is what may be shown or moved once the transaction is on the disk.
+Every function is one transaction's work: it reads the ledger as it stands, moves states by their tables and appends
+the events. What it returns is what may be shown or moved once the transaction is on the disk.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from edge.errors import VerificationError
 from locker import compartment as compartments
 from locker import contract, parcel
 from locker.compartment import CompartmentInput, LedgerState
@@ -18,7 +19,17 @@ from locker.door import DEFAULT_TIMES, Done, Happening, Outcome
 from locker.latch import Hook, Reading
 from locker.ledger import Ledger, Parcel, Unlocking
 from locker.parcel import ParcelInput, ParcelState
-from locker.pickup_code import CodeHasher, CodeHashes, CodeRecord, Grant, Now, Refusal, TypedCode, judge
+from locker.pickup_code import (
+    BUSY_RETRY,
+    CodeHasher,
+    CodeHashes,
+    CodeRecord,
+    Grant,
+    Now,
+    Refusal,
+    TypedCode,
+    judge,
+)
 
 
 class IssuedCode(msgspec.Struct, frozen=True):
@@ -44,6 +55,10 @@ Issue = Callable[[Callable[[bytes], bool], str], IssuedCode]
 """Makes a code for a parcel; the first argument says whether a plain hash is taken."""
 
 
+REMOTE_CAPS = ((60.0, 3), (86_400.0, 20))
+"""At most so many doors opened by commands in so many running seconds, whoever signs: 3 a minute, 20 a day."""
+
+
 def tell(ledger: Ledger, event: Event) -> None:
     ledger.append(draft(event))
 
@@ -57,8 +72,8 @@ def judge_code(
     before: Callable[[str], Hook],
     attempt: Attempt,
     confirm: bool,
-) -> Grant | Refusal:
-    """The verdict on a typed code, with the attempt counted; a grant has its parcel released and its pulse announced."""
+) -> str | Refusal:
+    """The verdict on a typed code, with the attempt counted: a refusal, or the door whose pulse is now announced."""
     attempts = ledger.attempts()
     now = Now(wall=ledger.stamp.wall, trusted=ledger.stamp.trusted, running=ledger.running())
 
@@ -77,10 +92,10 @@ def judge_code(
     return _release(ledger, verdict.answer, msgspec.structs.replace(attempt, before=before(verdict.answer.door)))
 
 
-def _release(ledger: Ledger, grant: Grant, attempt: Attempt) -> Grant | Refusal:
+def _release(ledger: Ledger, grant: Grant, attempt: Attempt) -> str | Refusal:
     before = ParcelState.UNCONFIRMED if grant.confirmed else ParcelState.STORED
     if not ledger.move_parcel(grant.parcel, before, parcel.move(before, ParcelInput.RELEASE)):
-        return Refusal(contract.Reason.BUSY, 5.0)
+        return Refusal(contract.Reason.BUSY, BUSY_RETRY)
     accepted = contract.CodeAccepted(
         parcel=grant.parcel,
         door=grant.door,
@@ -90,7 +105,17 @@ def _release(ledger: Ledger, grant: Grant, attempt: Attempt) -> Grant | Refusal:
     )
     tell(ledger, accepted)
     announce(ledger, grant.door, attempt, Cause.CODE, parcel_id=grant.parcel)
-    return grant
+    return grant.door
+
+
+def charge_remote_opening(ledger: Ledger) -> None:
+    """Count one more door opened by a command. Raises ``VerificationError`` (``capped``) when that is too many."""
+    for seconds, most in REMOTE_CAPS:
+        if ledger.remote_openings(seconds) >= most:
+            raise VerificationError(
+                "capped", f"{most} doors were opened in {seconds:.0f} s", remedy="go there, or wait"
+            )
+    ledger.note_remote_opening()
 
 
 def announce(
@@ -110,12 +135,12 @@ def announce(
     tell(ledger, _requested(unlocking))
 
 
-def announce_again(ledger: Ledger, door: str, pulses: int) -> None:
-    """Commit a further pulse of the attempt at ``door``."""
+def announce_again(ledger: Ledger, door: str, attempt: str, pulses: int) -> None:
+    """Commit a further pulse of ``attempt``, unless it has got its outcome by now."""
     unlocking = ledger.unlocking(door)
-    if unlocking is None:
+    if unlocking is None or unlocking.attempt != attempt or unlocking.ended:
         return
-    ledger.count_pulse(unlocking.attempt, pulses)
+    ledger.count_pulse(attempt, pulses)
     tell(ledger, _requested(msgspec.structs.replace(unlocking, pulses=pulses)))
 
 
@@ -138,37 +163,50 @@ def door_opened(ledger: Ledger, door: str) -> Unlocking | None:
     if unlocking is None:
         tell(ledger, contract.DoorOpened(door=door))
         return None
-    in_time = ledger.end_unlocking(unlocking.attempt)
+    ledger.end_unlocking(unlocking.attempt, opened=True)
     ledger.count_use(door)
-    tell(
-        ledger,
-        contract.DoorOpened(
-            door=door,
-            attempt=unlocking.attempt if in_time else "",
-            session=unlocking.session,
-            parcel=unlocking.parcel,
-        ),
+    opened = contract.DoorOpened(
+        door=door,
+        attempt="" if unlocking.ended else unlocking.attempt,
+        session=unlocking.session,
+        parcel=unlocking.parcel,
     )
+    tell(ledger, opened)
     if unlocking.cause is Cause.CODE:
         _move_parcel(ledger, unlocking.parcel, ParcelInput.OPENED)
     elif unlocking.cause is Cause.COMMAND:
         _doubt_occupied(ledger, door)
+    elif unlocking.ended and not unlocking.opened:
+        _resume_deposit(ledger, door, unlocking.parcel)
     return unlocking
 
 
-def attempt_ended(ledger: Ledger, door: str, done: Done, hook: Hook) -> Unlocking | None:
-    """An attempt ended without the door being seen to open. The code, if there was one, stays valid."""
+def _resume_deposit(ledger: Ledger, door: str, parcel_id: str) -> None:
+    """A courier's door gave way after all, when it had been given up: what is put in now must not be overlooked."""
+    found = ledger.parcel(parcel_id)
+    if found is None or found.door != door or not _move_parcel(ledger, parcel_id, ParcelInput.DEPOSIT):
+        return
+    if ledger.compartment(door).state is LedgerState.FREE:
+        _move_compartment(ledger, door, CompartmentInput.TAKE)
+
+
+def attempt_ended(ledger: Ledger, door: str, attempt: str, done: Done, hook: Hook) -> Unlocking | None:
+    """``attempt`` ended without the door being seen to open. The code, if there was one, stays valid.
+
+    Returns None when its outcome was told before.
+    """
     unlocking = ledger.unlocking(door)
-    if unlocking is None or not ledger.end_unlocking(unlocking.attempt):
+    if unlocking is None or unlocking.attempt != attempt or unlocking.ended:
         return None
+    ledger.end_unlocking(attempt, opened=False)
     tell(ledger, _ended(unlocking, done, hook))
     if done.outcome is not Outcome.UNSENT:
         jammed = done.outcome is Outcome.JAMMED
         block(ledger, door, BlockCause.JAMMED if jammed else BlockCause.UNKNOWN)
+    surely_shut = done.outcome in {Outcome.JAMMED, Outcome.UNSENT}
     if unlocking.cause is Cause.CODE:
-        surely_shut = done.outcome in {Outcome.JAMMED, Outcome.UNSENT}
         _move_parcel(ledger, unlocking.parcel, ParcelInput.NOT_MOVED if surely_shut else ParcelInput.IN_DOUBT)
-    elif unlocking.cause is Cause.COURIER and done.outcome in {Outcome.JAMMED, Outcome.UNSENT}:
+    elif unlocking.cause is Cause.COURIER and surely_shut:
         _deposit_failed(ledger, door, unlocking)
     return unlocking
 
@@ -194,10 +232,11 @@ def _deposit_failed(ledger: Ledger, door: str, unlocking: Unlocking) -> None:
 
 
 def withdraw(ledger: Ledger, parcel_id: str, door: str, session: str) -> None:
-    """No parcel lies behind the door after all."""
+    """No parcel lies behind the door after all; a code that was issued for it goes with it."""
     if _move_parcel(ledger, parcel_id, ParcelInput.WITHDRAWN):
+        ledger.forget_code(parcel_id)
         tell(ledger, contract.DepositWithdrawn(parcel=parcel_id, door=door, session=session))
-        _move_compartment(ledger, door, CompartmentInput.EMPTY)
+        _empty_compartment(ledger, door)
 
 
 def door_closed(
@@ -205,8 +244,8 @@ def door_closed(
 ) -> str:
     """The door is closed again; completes whatever it was opened for. Returns the session it belonged to, "" for none.
 
-    ``seen_open`` is false when the door is only found closed, after a time without readings. ``empty``: the courier said that no
-    parcel is inside. ``item`` is what the infrared sensor sees, None without one.
+    ``seen_open`` is false when the door is only found closed, after a time without readings. ``empty``: the courier
+    said that no parcel is inside. ``item`` is what the infrared sensor sees, None without one.
     """
     unlocking, found = ledger.unlocking(door), ledger.parcel_at(door)
     session = unlocking.session if unlocking is not None else ""
@@ -229,7 +268,7 @@ def _collected(ledger: Ledger, found: Parcel, session: str, *, item: bool | None
     tell(ledger, contract.Collected(parcel=found.parcel, door=found.door, session=session or "none"))
     if item:
         block(ledger, found.door, BlockCause.NOT_EMPTY)
-    _move_compartment(ledger, found.door, CompartmentInput.EMPTY)
+    _empty_compartment(ledger, found.door)
 
 
 def deposited(ledger: Ledger, found: Parcel, session: str, *, issue: Issue, hold_s: float) -> None:
@@ -258,10 +297,23 @@ def noticed(ledger: Ledger, door: str, happening: Happening) -> None:
     if happening is Happening.FORCED:
         tell(ledger, contract.DoorForced(door=door))
         block(ledger, door, BlockCause.FORCED)
+    elif happening is Happening.FOUND_OPEN:
+        _found_open(ledger, door)
     elif happening is Happening.AJAR:
         tell(ledger, contract.DoorAjar(door=door, seconds=DEFAULT_TIMES.ajar))
+        found = ledger.parcel_at(door)
+        if found is not None and found.coded:  # reopened by its courier: the sensor may lie, the customer must not wait
+            _move_parcel(ledger, found.parcel, ParcelInput.DEPOSITED)
     elif happening is Happening.SILENT:
         tell(ledger, contract.DoorUnknown(door=door, cause=Doubt.NO_ANSWER, hook="unknown"))
+
+
+def _found_open(ledger: Ledger, door: str) -> None:
+    """While nobody could look the door was opened: by those who are being served, or by a stranger."""
+    found = ledger.parcel_at(door)
+    tell(ledger, contract.DoorFoundOpen(door=door, parcel=found.parcel if found else ""))
+    if found is not None and found.state not in {ParcelState.DEPOSITING, ParcelState.RELEASED}:
+        block(ledger, door, BlockCause.FORCED)
 
 
 def snapshot(ledger: Ledger, door: str, state: DoorState, reading: Reading) -> None:
@@ -284,6 +336,11 @@ def _doubt_occupied(ledger: Ledger, door: str) -> None:
 
 def _move_compartment(ledger: Ledger, door: str, happened: CompartmentInput) -> None:
     ledger.set_compartment(door, compartments.move(ledger.compartment(door).state, happened))
+
+
+def _empty_compartment(ledger: Ledger, door: str) -> None:
+    if ledger.compartment(door).state is not LedgerState.FREE:  # somebody may have looked meanwhile
+        _move_compartment(ledger, door, CompartmentInput.EMPTY)
 
 
 def _move_parcel(ledger: Ledger, parcel_id: str, happened: ParcelInput) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import inspect
 import os
 import threading
@@ -11,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 from hypothesis import HealthCheck, settings
 
 GRACE = 2.0
@@ -43,6 +45,15 @@ async def _no_task_left() -> AsyncIterator[None]:
     left = asyncio.all_tasks() - before - {asyncio.current_task()}
     if left:
         pytest.fail(f"left {len(left)} task(s) running: {sorted(str(task.get_coro()) for task in left)}")
+
+
+@pytest.fixture(autouse=True)
+def _last_resort(request: pytest.FixtureRequest) -> None:
+    """A test with a time-out of its own is ended by faulthandler no sooner than that (pytest cancels it afterwards)."""
+    own = request.node.get_closest_marker("timeout")
+    if own is not None:
+        told = request.config.stash[fault_handler_stderr_fd_key]  # the terminal, whatever is captured
+        faulthandler.dump_traceback_later(own.args[0] + 60, exit=True, file=told)
 
 
 @pytest.fixture(autouse=True)

@@ -20,22 +20,8 @@ from edge.acks import sign_ack
 from edge.event import EventClass, JournalBegun
 from edge.keys import SigningKey
 from edge.system_clock import SystemClock
-from tests.cloud_sync.rig import (
-    CONSUMER,
-    NODE,
-    SOURCE,
-    TENANT,
-    Authority,
-    Epoch,
-    FastClock,
-    Listener,
-    Mosquitto,
-    ScriptedAgent,
-    cloud_sync,
-    free_port,
-    running,
-    until,
-)
+from tests.cloud_sync.broker_rig import Authority, Listener, Mosquitto, free_port, until
+from tests.cloud_sync.rig import CONSUMER, NODE, SOURCE, TENANT, Epoch, FastClock, ScriptedAgent, cloud_sync, running
 
 ROLE, CONSUMER_KEY = SigningKey(b"r" * 32), SigningKey(b"c" * 32)
 
@@ -137,7 +123,7 @@ async def test_epochs_are_ordered_by_what_their_first_event_says(broker, agent, 
 
 
 async def test_a_broker_that_forgets_a_slow_consumer_loses_nothing(tmp_path, agent, store):
-    """mosquitto keeps so many messages for an absent subscriber and says "success" to the rest: those go again."""
+    """mosquitto keeps some messages for who is absent and says "success" to the rest: those go again."""
     broker = Mosquitto(tmp_path, ["allow_anonymous true", "max_queued_messages 100"])
     await broker.start()
     listening = collector(store, broker.settings("collector"))
@@ -168,7 +154,7 @@ async def test_kill_9_of_the_broker_during_a_drain(broker, agent, store):
     sync = cloud_sync(agent, broker.settings(NODE), pace=20.0, batch_bytes=8 * 1024)
     async with running(listening.run), running(sync.run):
         for mark in (500, 2000):
-            await until(lambda mark=mark: agent.held() > mark)
+            await until(lambda mark=mark: agent.held() > mark)  # type: ignore[misc]
             broker.kill()
             await broker.start()
         await until(lambda: agent.held() == agent.epoch.last[EventClass.AUDIT], 40)
@@ -176,7 +162,7 @@ async def test_kill_9_of_the_broker_during_a_drain(broker, agent, store):
 
 
 async def test_mutual_tls(tmp_path, agent, store):
-    """The broker takes no client without a certificate of the authority, and its rights follow the certificate's name."""
+    """The broker takes no client without a certificate of its authority; rights follow the certificate's name."""
     authority = Authority(tmp_path)
     server = authority.issue("localhost")
     rights = tmp_path / "acl"
@@ -196,7 +182,7 @@ async def test_mutual_tls(tmp_path, agent, store):
     broker.kill()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # amqtt leaves its sockets to the collector
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # amqtt leaves its sockets open
 async def test_an_in_process_broker_without_shared_subscriptions(tmp_path, agent, store):
     """amqtt speaks 3.1.1, takes `$share` and sends nothing: the collector finds out and listens plainly."""
     port = free_port()
@@ -219,7 +205,7 @@ async def test_an_in_process_broker_without_shared_subscriptions(tmp_path, agent
 
 
 async def test_what_forgers_send_is_refused_and_never_blocks_the_true_rows(broker, agent, store):
-    """A forger who owns the broker fills every seq before the node is there, with a chain of its own and false seals."""
+    """A forger who owns the broker fills every seq before the node does, with a chain of its own and false seals."""
     forger = SigningKey(b"f" * 32)
     forged = Epoch(forger)
     forged.id = agent.epoch.id
@@ -269,4 +255,4 @@ async def test_figures_of_a_drain(broker, agent, store, capsys):
             spent = time.perf_counter() - began
     with capsys.disabled():
         count = agent.epoch.last[EventClass.AUDIT]
-        print(f"\n{count} sealed audit events held in {spent:.2f} s: {count / spent:,.0f}/s, {listening.acks} acks")
+        print(f"\n{count} sealed audit events held in {spent:.2f} s: {count / spent:,.0f}/s, {listening.acks} acks")  # noqa: T201  figures for a person

@@ -13,7 +13,8 @@ from edge import jose
 from edge.event import EventClass
 from edge.keys import SigningKey
 from edge.link import Held, Link, Out, Serving
-from tests.cloud_sync.rig import CONSUMER, NODE, TENANT, Listener, Mosquitto, ScriptedAgent, cloud_sync, running, until
+from tests.cloud_sync.broker_rig import Listener, Mosquitto, until
+from tests.cloud_sync.rig import CONSUMER, NODE, TENANT, Epoch, FastClock, ScriptedAgent, cloud_sync, running
 
 ROOT = f"lm/v1/{TENANT}/{NODE}"
 OWN = f"{ROOT}/#"
@@ -164,3 +165,31 @@ async def test_missing_rights_are_told_and_what_works_is_used(tmp_path, agent):
         await until(lambda: listener.events() == agent.epoch.bodies())
     await listener.close()
     broker.kill()
+
+
+async def test_a_new_epoch_of_the_role_agent_begins_a_new_connection(broker, agent):
+    """Links count anew in an epoch, and the will that the broker holds names the old one."""
+    listener = await Listener.on(broker.settings("listener"), OWN)
+    sync = cloud_sync(agent, broker.settings(NODE))
+    async with running(sync.run):
+        await until(lambda: (True, True, 1) in presence_of(listener))
+        await agent.stop()
+        agent.epochs.append(Epoch(agent.key))
+        await agent.start()
+        await until(lambda: presence_of(listener)[-1] == (True, True, 2))
+        told = [msgspec.json.decode(payload)["epoch"] for payload in listener.payloads("/presence")]
+        assert (told[0], told[-1]) == (agent.epochs[0].id, agent.epochs[1].id)
+    await listener.close()
+
+
+async def test_retained_copies_are_published_again_every_hour(broker, agent):
+    """A broker may lose them at any time and says nothing."""
+    listener = await Listener.on(broker.settings("listener"), OWN)
+    sync = cloud_sync(agent, broker.settings(NODE), pace=1.0, clock=FastClock(7200.0))
+    async with running(sync.run):
+        await until(lambda: presence_of(listener))
+        agent.server.push(Out("reported", "", b"signed state"))
+        await until(lambda: len(listener.payloads("/reported")) >= 3)
+        assert len(presence_of(listener)) >= 3
+        assert set(listener.payloads("/reported")) == {b"signed state"}
+    await listener.close()

@@ -29,7 +29,7 @@ def test_what_the_table_does_not_have_cannot_happen():
 
 
 def test_every_state_can_be_reached_and_left():
-    assert {target for target in TRANSITIONS.values()} == set(LinkState)
+    assert set(TRANSITIONS.values()) == set(LinkState)
     assert {state for state, _ in TRANSITIONS} == set(LinkState)
 
 

@@ -138,15 +138,17 @@ def test_in_any_order_in_any_portions_all_becomes_held_once(rng: random.Random, 
 
 @given(st.sets(st.integers(1, 30)), st.lists(st.tuples(st.integers(1, 30), st.integers(0, 8)), max_size=6))
 def test_the_other_classes_are_held_as_far_as_rows_and_thinned_ranges_reach(seqs: set[int], spans):
-    """Against a plain count: the cursor is the last number before the first that is in neither."""
+    """Against a plain count: they reach to the first number that is in neither, the cursor to the last row seen."""
     gone = [(first, first + more) for first, more in spans]
     covered = seqs | {seq for first, last in gone for seq in range(first, last + 1)}
-    expected = next(seq for seq in range(100) if seq + 1 not in covered)
-    settled = settle_plain(Cursor(0, b""), [(seq, b"%d" % seq) for seq in sorted(seqs)], gone)
-    assert settled.cursor.seq == expected
+    reach = next(seq for seq in range(100) if seq + 1 not in covered)
+    rows = [(seq, b"%d" % seq) for seq in sorted(seqs)]
+    settled = settle_plain(Cursor(0, b""), rows, gone)
+    assert (settled.reach, settled.cursor.seq) == (reach, min(reach, max(seqs, default=0)))
     missing = {seq for first, last in settled.missing for seq in range(first, last + 1)}
     assert not missing & seqs
-    assert all(seq > expected for seq in missing)
+    assert all(seq > reach for seq in missing)
+    assert settle_plain(Cursor(0, b""), rows, gone, ended=True).cursor.seq == reach
 
 
 def test_of_two_rows_for_one_number_the_first_stays():

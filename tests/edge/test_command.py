@@ -327,6 +327,15 @@ def test_one_issuer_cannot_crowd_out_another_and_is_let_in_again_after_a_minute(
     assert nonces.issue(STRANGER.kid, "open", "door/99", 1, 100.0 + LIFETIME_S)
 
 
+def test_a_recorded_request_is_not_served_again_when_its_nonce_is_long_over() -> None:
+    """Else a broker could fill the key's places with old requests, and the honest one would be crowded out."""
+    nonces = book()
+    nonces.issue(HUB.kid, "open", "door/1", 7, 100.0)
+    with pytest.raises(VerificationError) as caught:
+        nonces.issue(HUB.kid, "open", "door/1", 7, 100.0 + 10 * LIFETIME_S)
+    assert caught.value.reason == "old_request"
+
+
 # --- the answer
 
 RESULT = Result(NODE.audience, "hub", JTI, Status.DONE, NOW, data={"nonce": "x"})

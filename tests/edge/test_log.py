@@ -155,9 +155,31 @@ def test_for_people_the_same_is_hidden(out: io.StringIO) -> None:
         log.get_logger("x").exception("it.failed", code="1234", said="87654321")
     text = out.getvalue()
     assert "it.failed" in text
-    assert "ValueError" in text
+    assert "Traceback (most recent call last)" in text
     assert "87654321" not in text
     assert "1234" not in text
+
+
+def test_a_terminal_gets_lines_for_people_and_a_pipe_gets_json(out: io.StringIO) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    log.configure(stream=terminal)
+    log.get_logger("x").info("door.opened")
+    assert "door.opened" in terminal.getvalue()
+    assert not terminal.getvalue().startswith("{")
+    log.configure(stream=out)
+    log.get_logger("x").info("door.opened")
+    assert lines(out)[0]["event"] == "door.opened"
+
+
+def test_a_value_that_holds_itself_does_not_stop_the_log(out: io.StringIO) -> None:
+    endless: list[object] = []
+    endless.append(endless)
+    log.get_logger("x").info("x", endless=endless)
+    assert log.HIDDEN in out.getvalue()
 
 
 def test_a_librarys_warning_comes_out_scrubbed_as_well(out: io.StringIO) -> None:

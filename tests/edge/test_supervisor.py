@@ -142,6 +142,23 @@ async def test_a_fatal_piece_of_work_ends_the_process(rig: Rig) -> None:
         await rig.running
 
 
+async def test_the_first_death_is_the_one_that_is_told(rig: Rig) -> None:
+    rig.supervisor.spawn("cause", rig.failing, fatal=True)
+    rig.supervisor.spawn("consequence", rig.failing, fatal=True)
+    with pytest.raises(TaskDied, match="cause died"):
+        await rig.running
+
+
+async def test_work_that_has_ended_leaves_nothing_behind(rig: Rig) -> None:
+    async def work() -> None:
+        pass
+
+    for number in range(100):
+        rig.supervisor.spawn(f"pickup-{number}", work, fatal=True)
+    await rig.clock.advance(0)
+    assert rig.supervisor._tasks == []
+
+
 async def test_a_code_in_an_error_does_not_reach_the_status(rig: Rig) -> None:
     async def leaking() -> None:
         raise ValueError("no such code 12345678")

@@ -93,6 +93,14 @@ class ScriptedDesk:
         return answer
 
 
+def tiny_page(folder: Path) -> Path:
+    """A page of two files in ``folder``, for tests of the server that need no browser."""
+    (folder / "assets").mkdir()
+    (folder / "index.html").write_text("<!doctype html><title>kiosk</title>")
+    (folder / "assets" / "page-1a2b.js").write_text("export {}")
+    return folder
+
+
 @contextlib.asynccontextmanager
 async def served(
     desk: ScriptedDesk, static: Path, *, clock: Clock | None = None, limits: KioskLimits | None = None, port: int = 0

@@ -38,6 +38,7 @@ def test_names_that_consumers_already_read():
         "locker.door.opened",
         "locker.door.closed",
         "locker.door.jammed",
+        "locker.door.found_open",
         "locker.door.unknown",
         "locker.door.forced",
         "locker.door.ajar",

@@ -347,3 +347,28 @@ def test_whatever_a_sensor_says_pulses_are_few_justified_and_openings_have_an_ed
     step = watch.next_step(mono)
     if isinstance(step, Done) and step.outcome is Outcome.JAMMED:
         assert len(pulses) == 3
+
+
+def test_a_hook_that_only_its_driven_coil_holds_open_is_no_opening() -> None:
+    """A stuck door: the latch lets go while the coil is on and catches again. The code must stay good."""
+    watch = DoorWatch()
+    for mono in (0.0, 0.1, 0.2):
+        watch.observe(Hook.CLOSED, mono)
+    watch.begin(0.3)
+    watch.pulsed(0.3)
+    happened = [each for step in range(1, 5) for each in watch.observe(Hook.OPEN, 0.3 + 0.1 * step)]
+    happened += [each for step in range(5, 30) for each in watch.observe(Hook.CLOSED, 0.3 + 0.1 * step)]
+    assert happened == []
+    assert watch.next_step(3.3) == Done(Outcome.UNKNOWN, Doubt.UNSTEADY)
+
+
+def test_a_second_in_which_nobody_looked_forbids_a_further_pulse() -> None:
+    """The door may have been opened, emptied and shut again meanwhile, all of it ours."""
+    watch = DoorWatch()
+    for mono in (0.0, 0.1, 0.2):
+        watch.observe(Hook.CLOSED, mono)
+    watch.begin(0.3)
+    watch.pulsed(0.3)
+    for mono in (0.4, 1.6, 1.7, 1.9, 2.1, 2.3, 2.4):
+        watch.observe(Hook.CLOSED, mono)
+    assert watch.next_step(2.4) == Done(Outcome.UNKNOWN, Doubt.NO_ANSWER)

@@ -41,7 +41,7 @@ ALLOWED = {
 
 CATCH_ALL = {
     "edge/supervisor.py": "whatever ends a task is logged and answered by its policy",
-    "edge/journal_sql.py": "the writer hands a caller's error back to that caller, who alone knows what it means",
+    "edge/journal_writer_sql.py": "the writer hands a caller's error back to the one who knows what it means",
 }
 """The only files that may catch everything, and why."""
 

@@ -75,7 +75,8 @@ def test_the_role_agent_has_no_network_and_cloud_sync_no_device() -> None:
     assert role["IPAddressDeny"] == ["any"]
     assert role["IPAddressAllow"] == ["localhost"]
     assert sync["PrivateDevices"] == ["yes"]
-    assert not {"StateDirectory", "ReadWritePaths", "DeviceAllow"} & sync.keys()
+    assert not {"StateDirectory", "DeviceAllow"} & sync.keys()
+    assert sync["ReadWritePaths"] == ["/run/lastmile/health"]
     assert role["User"] != sync["User"]
 
 
@@ -93,7 +94,7 @@ def test_every_user_and_group_that_is_used_is_made() -> None:
     lines = [line.split() for line in (SYSTEMD / "lastmile.sysusers.conf").read_text().splitlines()]
     made = {line[1] for line in lines if line and line[0] in "ug"}
     used = {name for unit in UNITS for key in ("User", "Group") for name in settings(unit).get(key, [])}
-    supplementary = {name for unit in UNITS for name in settings(unit).get("SupplementaryGroups", [])}
+    supplementary = set(" ".join(" ".join(settings(u).get("SupplementaryGroups", [])) for u in UNITS).split())
     for line in (SYSTEMD / "lastmile.tmpfiles.conf").read_text().splitlines():
         if line.startswith("d"):
             used |= set(line.split()[3:5]) - {"root"}
@@ -119,5 +120,6 @@ def test_the_directory_of_the_socket_is_made_so_that_only_the_group_can_connect(
     assert modes["/run/lastmile"] == (0o755, "root", "root")
     assert modes["/run/lastmile/link"] == (0o2710, "lm-role", "lm-link")
     assert modes["/run/lastmile/kiosk"] == (0o2710, "lm-role", "lm-kiosk")
+    assert modes["/run/lastmile/health"] == (0o1770, "root", "lm-health")
     writable = settings(SYSTEMD / "lastmile-locker.service")["ReadWritePaths"][0].split()
     assert set(writable) == set(modes) - {"/run/lastmile"}

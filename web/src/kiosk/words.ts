@@ -11,13 +11,13 @@ export interface Words {
   locker: string;
   collect: { head: string; hint: string; open: string; typed: (count: number, of: number) => string };
   extension: { head: string; hint: string };
-  keys: { erase: string; back: string; home: string; again: string; space: string };
+  keys: { erase: string; back: string; home: string; again: string };
   courier: {
     enter: string;
     badge: Note;
     pin: Note;
     booking: Note;
-    size: Note;
+    size: string;
     sizes: { S: string; M: string; L: string };
     low: Note;
     next: string;

@@ -1,0 +1,417 @@
+"""A whole locker on a clock moved by hand: real journal files, and a physical cabinet instead of a bus.
+
+The cabinet's own log and the database as another connection reads it are the witnesses; the service is asked nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import pytest
+
+from agents.locker_upkeep import LockerUpkeep
+from edge.clock_sim import ManualClock
+from edge.errors import DeviceMissing, VerificationError
+from edge.journal import Limits, Need
+from edge.journal_open_sql import Place, open_journal
+from edge.journal_sql import SqlJournal
+from locker import badge as badges
+from locker.cabinet_asyncio import Cabinet
+from locker.cabinet_sim import Ailment, Happening, Mechanics, Spot
+from locker.cabinet_sim import Cabinet as Physical
+from locker.compartment import Compartment, Size
+from locker.door import DEFAULT_TIMES, Done
+from locker.kiosk import Accepted, Refused, SessionView
+from locker.latch import Hook, Latch, LockBoards, Reading
+from locker.ledger import Ledger
+from locker.ledger_file import overtake_ledger, rebuild_ledger
+from locker.ledger_sql import LOCKER_STEPS, LedgerStore, RunningTime, SqlLedger
+from locker.pickup_code import CodeHasher, PickupCode, issue
+from locker.service import LockerService, Terms
+from locker.sessions_asyncio import Sessions
+from locker.settling import IssuedCode
+from tests.edge.trust import NODE, ROLE
+
+T = TypeVar("T")
+
+PIN = "31415926"
+SILENCE_S = 0.6
+"""What asking a board that does not answer costs on a real bus: three tries and the silence after each."""
+COIL_S = 0.3
+LOCKS = 4
+SIZES = ("S", "S", "M", "L")
+
+
+class Bench(LockBoards):
+    """The boards and what they are wired to. It outlives every crash of the agent."""
+
+    def __init__(self, clock: ManualClock, boards: int = 1) -> None:
+        self.clock = clock
+        self.physical = Physical(boards, LOCKS, Mechanics(swing=0.04))
+        self.log: list[Happening] = []
+        self.mute: set[int] = set()
+        """Boards that obey and do not answer."""
+        self.dead: set[int] = set()
+        self.unplugged = False
+        self.item_sensors = False
+        self.on_pulse: Callable[[Latch], None] = lambda _: None
+        self.before_pulse: asyncio.Event | None = None
+        """A frame is held back until it is set: the time between commit and pulse."""
+
+    async def readings(self, board: int) -> tuple[Reading, ...]:
+        if board in self.mute | self.dead or self.unplugged:
+            await self.clock.sleep(SILENCE_S)
+            return (Reading(Hook.UNKNOWN),) * LOCKS
+        self._look()
+        switches, items = self.physical.switches(board), self.physical.sensors(board)
+        return tuple(
+            Reading(
+                Hook.CLOSED if switches >> lock & 1 else Hook.OPEN,
+                bool(items >> lock & 1) if self.item_sensors else None,
+            )
+            for lock in range(LOCKS)
+        )
+
+    async def pulse(self, latch: Latch) -> None:
+        if self.before_pulse is not None:
+            await self.before_pulse.wait()
+        if self.unplugged:
+            raise DeviceMissing("the adapter is unplugged", remedy="plug it in")
+        self.on_pulse(latch)
+        if latch.board not in self.dead:
+            self.log += self.physical.drive(Spot(latch.board, latch.lock), COIL_S, self.clock.mono())
+
+    def happened(self, what: str) -> list[Spot]:
+        self._look()
+        return [each.spot for each in self.log if each.what == what]
+
+    def ailment(self, door: str) -> Ailment:
+        return self.physical.ailment(spot(door))
+
+    def shut(self, door: str) -> None:
+        self.log += self.physical.shut(spot(door), self.clock.mono())
+
+    def force(self, door: str) -> None:
+        self.log += self.physical.force(spot(door), self.clock.mono())
+
+    def put(self, door: str) -> None:
+        self.log += self.physical.move_item(spot(door), self.clock.mono(), inside=True)
+
+    def take(self, door: str) -> None:
+        self.log += self.physical.move_item(spot(door), self.clock.mono(), inside=False)
+
+    def stands(self, door: str) -> tuple[bool, bool]:
+        """Whether the door is open, and whether something is inside, as a person sees it."""
+        self._look()
+        found = next(
+            one for one in self.physical.doors() if Spot(int(str(one["board"])), int(str(one["lock"]))) == spot(door)
+        )
+        return bool(found["open"]), bool(found["item"])
+
+    def _look(self) -> None:
+        self.log += self.physical.advance(self.clock.mono())
+
+
+def spot(door: str) -> Spot:
+    board, lock = divmod(int(door) - 1, LOCKS)
+    return Spot(board, lock)
+
+
+def door_at(where: Spot) -> str:
+    return f"{where.board * LOCKS + where.lock + 1:02d}"
+
+
+class _Store:
+    """The real store, with a count of what is under way and a switch to lose power."""
+
+    def __init__(self, inner: LedgerStore) -> None:
+        self.inner = inner
+        self.pending = 0
+        self.idle = asyncio.Event()
+        self.cut = False
+
+    async def write(self, work: Callable[[Ledger], T], need: Need = Need.COLLECTION) -> T:
+        return await self._counted(lambda: self.inner.write(work, need))
+
+    async def copied(self) -> None:
+        await self._counted(self.inner.copied)
+
+    async def _counted(self, act: Callable[[], Awaitable[T]]) -> T:
+        if self.cut:
+            await asyncio.get_running_loop().create_future()
+        self.pending += 1
+        self.idle.clear()
+        try:
+            return await act()
+        finally:
+            self.pending -= 1
+            if not self.pending:
+                self.idle.set()
+
+
+class LockerRig:
+    """One locker: ``start``, use, ``crash`` and ``start`` again on the same files and before the same doors."""
+
+    hasher = CodeHasher(b"k" * 32)
+
+    def __init__(self, folder: Path, *, boards: int = 1, hold_s: float = 3 * 86_400.0, reserve: int = 0) -> None:
+        self.folder = folder
+        self.database = folder / "state.db"
+        self.clock = ManualClock()
+        self.bench = Bench(self.clock, boards)
+        self.boards: LockBoards = self.bench
+        self.times = DEFAULT_TIMES
+        self.compartments = [
+            Compartment(door_at(Spot(board, lock)), Latch(board, lock), Size(SIZES[lock]), 450 + 400 * lock)
+            for board in range(boards)
+            for lock in range(LOCKS)
+        ]
+        self.hold_s = hold_s
+        self.limits = Limits(reserve_bytes=reserve)
+        self.codes: dict[str, PickupCode] = {}
+        self.step = 0.05
+        """Seconds that pass before the disk is waited for."""
+        self.died: list[BaseException] = []
+        self.told: list[tuple[str, Done]] = []
+        self.sent: Counter[str] = Counter()
+        """Frames on the wire by attempt."""
+        self.bench.on_pulse = self._committed_before
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.journal: SqlJournal
+        self.service: LockerService
+        self.store: _Store
+
+    async def start(self) -> list[str]:
+        """Open, recover, read the doors. Returns the ids of commands that a crash cut short."""
+        # One thread for all that blocks, so that ``halt`` can wait for what a killed process would not have finished.
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="asyncio_")
+        asyncio.get_running_loop().set_default_executor(self._pool)
+        self.journal = open_journal(
+            Place(self.database),
+            steps=LOCKER_STEPS,
+            rebuild=lambda connection: rebuild_ledger(connection, self.database),
+            consumers=("hub",),
+            source=NODE.source,
+            clock=self.clock,
+            random=os.urandom,
+            sealer=ROLE,
+            limits=self.limits,
+        ).journal
+        self.journal.start()
+        stored = await self.journal.write(lambda t: t.sql.execute("SELECT running FROM budget").fetchone()[0])
+        self.upkeep = LockerUpkeep(self.database, self.clock)
+        self.ledger_store = LedgerStore(self.journal, RunningTime(stored, self.clock), self.upkeep)
+        await self.ledger_store.keep(self._begin)
+        self.store = _Store(self.ledger_store)
+        self.service = self._service()
+        self.cabinet = Cabinet(self.compartments, self.boards, self.clock, told=self.service.heard, times=self.times)
+        self.service.attach(self.cabinet)
+        commands = await self.service.recover(self._ended)
+        self._spawn("copies", self.upkeep.write_copies)
+        self._spawn("bus", lambda: self.cabinet.poll(lambda: None))
+        await self.pass_time(0.5)
+        return commands
+
+    def _begin(self, ledger: SqlLedger) -> None:
+        overtake_ledger(ledger.transaction.sql, self.database)
+        ledger.add_compartments(each.door for each in self.compartments)
+
+    def _service(self) -> LockerService:
+        def make_code(taken: Callable[[bytes], bool], parcel: str) -> IssuedCode:
+            code = self.codes[parcel] = issue(os.urandom, self.hasher, taken)
+            return IssuedCode(self.hasher.of(code), f"sealed:{parcel}", "hub-1")
+
+        return LockerService(
+            terms=Terms(NODE.node, self.hold_s),
+            store=self.store,
+            sessions=Sessions(os.urandom),
+            clock=self.clock,
+            hasher=self.hasher,
+            issue=make_code,
+            read_badge=_read_badge,
+            background=self._spawn,
+        )
+
+    def _spawn(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        async def run() -> None:
+            try:
+                await work()
+            except Exception as error:  # noqa: BLE001 - shown by ``stop``
+                self.died.append(error)
+
+        task = asyncio.create_task(run(), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _committed_before(self, latch: Latch) -> None:
+        """Every frame must stand in the database, as another connection reads it, before it goes out."""
+        door = door_at(Spot(latch.board, latch.lock))
+        ((attempt, pulses, ended),) = self.rows("SELECT attempt, pulses, ended FROM unlocking WHERE door = ?", door)
+        self.sent[attempt] += 1
+        announced = [each for each in self.events("locker.unlock.requested") if each["attempt"] == attempt]
+        assert self.sent[attempt] == len(announced) == pulses <= 3
+        assert not ended
+
+    async def _ended(self, jti: str, done: Done) -> None:
+        self.told.append((jti, done))
+
+    async def crash(self) -> None:
+        """The agent is gone from one moment to the next; what was committed is in the files."""
+        self.store.cut = True
+        await self.halt()
+
+    async def halt(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(lambda: None)
+        await self.journal.close()
+        self._pool.shutdown()
+
+    async def stop(self) -> None:
+        await self.halt()
+        assert not self.died, self.died
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let time pass in the steps in which anything happens, waiting for the disk at each."""
+        end = self.clock.mono() + seconds
+        await self.settle()
+        while (left := end - self.clock.mono()) > 1e-9:
+            await self.clock.advance(min(left, self.step))
+            await self.settle()
+
+    async def settle(self) -> None:
+        """Return when nothing waits for the disk any more."""
+        while self.store.pending and not self.store.cut:
+            await asyncio.wait_for(self.store.idle.wait(), 10.0)
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    async def eventually(self, true: Callable[[], bool]) -> None:
+        """Wait for what a thread does beside the clock."""
+        for _ in range(200):
+            if true():
+                return
+            await self.pass_time(0.1)
+            await asyncio.sleep(0.01)
+        pytest.fail("it never happened")
+
+    # -- people ----------------------------------------------------------------------------------------------------
+
+    async def deposit(self, parcel: str, *, size: str = "S", low: bool = False, pin: str = PIN, **who: str) -> Any:
+        return await self.service.deposit(badge(**who), pin, parcel, size, low)
+
+    async def load(self, parcel: str, *, size: str = "S") -> str:
+        """A courier puts ``parcel`` in; returns the door."""
+        accepted = await self.deposit(parcel, size=size)
+        assert isinstance(accepted, Accepted), accepted
+        await self.pass_time(1.0)
+        self.bench.put(accepted.door)
+        self.bench.shut(accepted.door)
+        await self.pass_time(1.0)
+        assert parcel in self.codes
+        return accepted.door
+
+    async def type(self, parcel: str, *, confirm: bool = False, extension: str | None = None) -> Accepted | Refused:
+        """The customer types the parcel's code."""
+        return await self.service.collect(self.codes[parcel].typed, extension, confirm)
+
+    async def accepted(self, parcel: str, *, confirm: bool = False) -> Accepted:
+        answer = await self.type(parcel, confirm=confirm)
+        assert isinstance(answer, Accepted), answer
+        return answer
+
+    async def refused(self, parcel: str, *, confirm: bool = False) -> str:
+        answer = await self.type(parcel, confirm=confirm)
+        assert isinstance(answer, Refused), answer
+        return answer.reason.value
+
+    def view(self, accepted: Accepted) -> SessionView:
+        view = self.service.session(accepted.session)
+        assert view is not None
+        return view
+
+    # -- the database as another connection reads it ----------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _read(self) -> Any:
+        connection = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._read() as connection:
+            return list(connection.execute(query, values))
+
+    def events(self, *types: str) -> list[Mapping[str, Any]]:
+        """Audit events of these types in order: their data, with ``type``. Without types: all but the journal's own."""
+        bodies = self.rows("SELECT body FROM event WHERE hash IS NOT NULL ORDER BY place")
+        decoded = [json.loads(body) for (body,) in bodies]
+        return [
+            {"type": each["type"], **each["data"]}
+            for each in decoded
+            if each["type"] in types or (not types and not each["type"].startswith("node."))
+        ]
+
+    def story(self) -> list[str]:
+        return [each["type"] for each in self.events()]
+
+    def parcel(self, parcel: str) -> str:
+        found = self.rows("SELECT state FROM parcel WHERE parcel = ?", parcel)
+        return str(found[0][0]) if found else "none"
+
+    def compartment(self, door: str) -> str:
+        return str(self.rows("SELECT state FROM compartment WHERE door = ?", door)[0][0])
+
+
+def badge(courier: str = "courier-1", run: str = "run-1", jti: str = "badge-1", nodes: str = NODE.node) -> str:
+    """A badge as the fake reader takes it: its claims in clear. Signatures are told in the badge's own tests."""
+    key = (courier, run, jti, nodes)
+    if key not in _BADGES:
+        now = int(ManualClock().wall())
+        claims = badges.claims_for(
+            jti=jti,
+            courier=courier,
+            nodes=(nodes,),
+            run=run,
+            nbf=now - 3600,
+            exp=now + 4 * 3600,
+            pin=PIN,
+            random=os.urandom,
+        )
+        _BADGES[key] = json.dumps(claims)
+    return _BADGES[key]
+
+
+_BADGES: dict[tuple[str, str, str, str], str] = {}
+
+
+def _read_badge(token: str) -> Mapping[str, Any]:
+    try:
+        claims: Mapping[str, Any] = msgspec.json.decode(token)
+    except msgspec.DecodeError as error:
+        raise VerificationError("bad_signature", "not a badge", remedy="none") from error
+    return claims
+
+
+@contextlib.asynccontextmanager
+async def running(folder: Path, **how: Any) -> AsyncIterator[LockerRig]:
+    """A locker that has started; at the end no task of it may have died."""
+    rig = LockerRig(folder, **how)
+    await rig.start()
+    try:
+        yield rig
+    finally:
+        await rig.stop()
