@@ -229,7 +229,6 @@ class Bench:
     def spawn(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         async def run() -> None:
             await work()
-
         task = asyncio.create_task(run(), name=name)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)

@@ -182,6 +182,15 @@ def cursors(transaction: SqlTransaction) -> dict[str, tuple[int, ...]]:
     return {name: tuple(seq for one, seq in rows if one == name) for name, _ in rows}
 
 
+async def test_a_consumer_taken_out_of_the_config_holds_nothing_back(store: Store) -> None:
+    store.consumers = ("hub", "cloud")
+    await lived(store, 1, 2)
+    store.consumers = ("hub",)
+    async with store.journal() as journal:
+        assert await journal.write(cursors) == {"hub": (0, 0, 0)}
+        assert journal.head.starts == {"hub": 1}
+
+
 async def test_exchanging_the_only_consumer_gives_no_number_again(store: Store) -> None:
     """When every row is held and deleted, the cursor of the one who leaves is all that remembers the numbers."""
     await lived(store, 1, 2, 3)

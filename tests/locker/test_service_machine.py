@@ -31,7 +31,8 @@ from hypothesis.stateful import (
 
 from locker import badge as badges
 from locker.kiosk import Accepted, Refused, SessionState
-from tests.locker.rig import LockerRig, door_at
+from tests.locker.bench import door_at
+from tests.locker.rig import LockerRig
 
 T = TypeVar("T")
 

@@ -15,8 +15,9 @@ from edge.system_clock import SystemClock
 from locker.board_serial import SerialBoards, Wiring
 from locker.door import DoorTimes
 from locker.kiosk import Accepted, SessionState
+from tests.locker.bench import spot
 from tests.locker.boards_rig import QUICK, Rig, simulated_boards
-from tests.locker.rig import LockerRig, spot
+from tests.locker.rig import LockerRig
 
 SOON = DoorTimes(debounce=0.01, coil=0.03, no_change=0.25, pulse_gap=0.4)
 """Doors of a simulator move at once: a jam is told after a second instead of six."""
