@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agents.cloud_sync import broker_settings
-from agents.locker import read_trust
 from agents.settings import Locker, NodeSettings
+from agents.trust import read_trust
 from cloud_sync.client_mqtt import MqttBroker
 from edge.errors import ConfigError
 from edge.settings_file import read_settings

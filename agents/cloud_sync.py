@@ -46,7 +46,7 @@ async def run_cloud_sync(settings: NodeSettings, base: Path) -> None:
     sync = CloudSync(
         open_agent=lambda: connect(base / settings.link.socket),
         broker=MqttBroker(broker_settings(settings.broker, node, base)),
-        pacing=Pacing(pace=settings.sync.pace),
+        pacing=Pacing(pace=settings.sync.pace, repeat_after=settings.sync.repeat_s),
         clock=clock,
         random=random.random,
         new_token=lambda: secrets.token_urlsafe(16),

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 import web
 from agents.locker_upkeep import LockerUpkeep
 from agents.settings import NodeSettings
+from agents.trust import read_trust
 from edge import jose, log
 from edge.command import Command, Kind, Rule
 from edge.command_desk import CommandDesk, Ended, Take
@@ -26,16 +27,13 @@ from edge.floored_clock import FlooredClock
 from edge.health import Health
 from edge.health_http import serve_health
 from edge.health_systemd import Notifier, feed
-from edge.identity import Identity, identify
 from edge.inbox_sql import SqlInbox
-from edge.issuers import BADGE, OPEN, Issuers, read_issuers
+from edge.issuers import BADGE, OPEN
 from edge.journal import Limits
 from edge.journal_open_sql import Place, open_journal
 from edge.journal_read_sql import JournalReader
 from edge.journal_sql import SqlJournal
 from edge.journal_upkeep_asyncio import Upkeep
-from edge.keys import SealingKey, SigningKey, VerifyKey
-from edge.keys_file import read_sealing_key, read_signing_key, read_verify_key
 from edge.link import Out, Serving
 from edge.link_desk_sql import HeldIssuers, RoleFacts, RoleLinkDesk
 from edge.link_socket import LinkServer
@@ -54,7 +52,7 @@ from locker.kiosk_http import build_kiosk, listen_kiosk, serve_kiosk
 from locker.latch import Latch
 from locker.ledger_file import overtake_ledger, rebuild_ledger
 from locker.ledger_sql import LOCKER_STEPS, LedgerStore, RunningTime, SqlLedger
-from locker.pickup_code import KEY_BYTES, CodeHasher, issue
+from locker.pickup_code import issue
 from locker.service import LockerService, Terms
 from locker.sessions_asyncio import Sessions
 from locker.settling import IssuedCode
@@ -75,49 +73,9 @@ _STATUS = {
 }
 
 
-class _Trust(msgspec.Struct, frozen=True):
-    """What the key files say."""
-
-    role: SigningKey
-    identity: Identity
-    roots: tuple[VerifyKey, ...]
-    issuers: Issuers
-    hub: SealingKey
-    hasher: CodeHasher
-
-
 def software() -> str:
     """The release that runs, as presence and HELLO tell it."""
     return importlib.metadata.version("lastmile-edge")
-
-
-def read_trust(settings: NodeSettings, base: Path) -> _Trust:
-    """Read every key file. Raises ``ConfigError`` naming the file."""
-    keys = settings.keys
-    role = read_signing_key(base / keys.role)
-    roots = tuple(read_verify_key(base / each) for each in keys.roots)
-    return _Trust(
-        role=role,
-        identity=identify(settings.node.tenant, settings.node.name, role.public),
-        roots=roots,
-        issuers=read_issuers(_read(base / keys.issuers).strip(), roots, held_version=0),
-        hub=read_sealing_key(base / keys.hub),
-        hasher=_hasher(base / keys.code),
-    )
-
-
-def _hasher(path: Path) -> CodeHasher:
-    key = _read(path)
-    if len(key) != KEY_BYTES:
-        raise ConfigError(f"{path}: {len(key)} bytes", remedy=f"make it with {KEY_BYTES} random bytes")
-    return CodeHasher(key)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}", remedy="name a file that this user can read") from error
 
 
 class LockerAgent:
@@ -199,7 +157,7 @@ class LockerAgent:
         link_desk = self._link_desk(journal, issuers, desk, cabinet)
         server = LinkServer(self._base / self._settings.link.socket, link_desk, uids=_uids(self._settings), clock=clock)
         journal.on_growth = server.wake
-        await self._recover(service, desk, inbox)
+        await self._recover(service, desk, inbox, store)
         self._keep_tasks(journal, cabinet, server, upkeep, store)
         await self._open_kiosk(service)
         try:
@@ -282,7 +240,7 @@ class LockerAgent:
             serving=lambda: any(cabinet.serviceable(door) for door in cabinet.compartments),
         )
 
-    async def _recover(self, service: LockerService, desk: CommandDesk, inbox: SqlInbox) -> None:
+    async def _recover(self, service: LockerService, desk: CommandDesk, inbox: SqlInbox, store: LedgerStore) -> None:
         """Follow what a crash cut short; a command whose door is not being followed has no outcome to be known."""
         followed: dict[str, asyncio.Future[Status]] = {}
         loop = asyncio.get_running_loop()
@@ -293,7 +251,11 @@ class LockerAgent:
         followed.update({jti: loop.create_future() for jti in await service.recover(ended)})
 
         async def outcome(jti: str) -> Status:
-            return await followed[jti] if jti in followed else Status.UNKNOWN
+            if jti in followed:
+                return await followed[jti]
+            # The door's own outcome may have been kept before the crash, and the command's not.
+            opened = await store.keep(lambda ledger: ledger.opened_by_command(jti))
+            return Status.DONE if opened else Status.UNKNOWN
 
         if await inbox.unfinished():
             self._supervisor.spawn("recover-commands", lambda: desk.recover(outcome), fatal=True)

@@ -132,6 +132,8 @@ class Sync(Settings, frozen=True):
 
     pace: Annotated[float, msgspec.Meta(gt=0, le=10_000)] = 50.0
     """MQTT messages a second, a batch being one."""
+    repeat_s: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 30.0
+    """Without an acknowledgement for so long, events go again."""
     max_backoff_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 300.0
 
 

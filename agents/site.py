@@ -159,6 +159,7 @@ users = [{uid}]
 [broker]
 {broker}
 [sync]
+repeat_s = 4.0
 max_backoff_s = 2.0
 
 [locker.bus]

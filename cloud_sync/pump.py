@@ -24,7 +24,7 @@ BACKLOG = 8
 REPEAT_SHARE = 0.1
 """Of the pace, for everything that is sent again."""
 REPEAT_AFTER = 30.0
-"""Seconds without an acknowledgement after which rows go again."""
+"""Seconds; a consumer that is there acknowledges within three."""
 LONGEST_REPEAT = 3600.0
 """Seconds; the time doubles with each repeat that brought nothing."""
 QUOTA_PAUSE = 5.0
@@ -45,10 +45,14 @@ _CLASSES = {event_class.value: event_class for event_class in EventClass}
 
 
 class Pacing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How fast and how big. ``pace``: messages a second; 50 is half of what AWS IoT allows one connection."""
+    """How fast and how big. ``pace``: messages a second; 50 is half of what AWS IoT allows one connection.
+
+    ``repeat_after``: seconds without an acknowledgement after which rows go again.
+    """
 
     pace: float = 50.0
     batch_bytes: int = 64 * 1024
+    repeat_after: float = REPEAT_AFTER
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -119,16 +123,17 @@ class _Load:
 class _Stream:
     """One class of one epoch: ``acked`` by every consumer, sent up to ``position``, read up to ``head``."""
 
-    def __init__(self, epoch: str, event_class: EventClass, acked: int) -> None:
+    def __init__(self, epoch: str, event_class: EventClass, acked: int, repeat_after: float) -> None:
         self.epoch = epoch
         self.event_class = event_class
         self.acked = acked
+        self._repeat_after = repeat_after
         self.position = acked
         self.head = acked
         self.dry = False
         self.loads: deque[_Load] = deque()
         self.waiting_since = 0.0
-        self.repeat_wait = REPEAT_AFTER
+        self.repeat_wait = self._repeat_after
         self.repeat_at = 0
         """Where a repeat under way goes on; 0 when there is none."""
         self.repeat_to = 0
@@ -147,7 +152,7 @@ class _Stream:
         self.position = max(self.position, acked)
         self.head = max(self.head, acked)
         self.waiting_since = now
-        self.repeat_wait = REPEAT_AFTER
+        self.repeat_wait = self._repeat_after
         if self.repeat_at:
             self.repeat_at = max(self.repeat_at, acked + 1)
             if self.repeat_at > self.repeat_to:
@@ -188,6 +193,7 @@ class Pump:
         self._pacing = pacing
         self._pace = Bucket(pacing.pace)
         self._repeats = Bucket(pacing.pace * REPEAT_SHARE)
+        self._repeat_after = pacing.repeat_after
         self._streams: dict[tuple[EventClass, str], _Stream] = {}
         self._ended: dict[tuple[EventClass, str], _Stream] = {}
         """Of epochs that every consumer had held, and one has lost again: only what is wanted goes."""
@@ -223,7 +229,7 @@ class Pump:
             for view in views:
                 acked, last = view.classes.get(event_class.value, (0, 0))
                 key = (event_class, view.epoch)
-                stream = self._streams.get(key) or _Stream(view.epoch, event_class, acked)
+                stream = self._streams.get(key) or _Stream(view.epoch, event_class, acked, self._repeat_after)
                 stream.acknowledge(acked, now)
                 stream.dry = stream.dry and last <= stream.head
                 streams[key] = stream
@@ -247,7 +253,7 @@ class Pump:
                 continue
             stream = self._stream(event_class, epoch)
             if stream is None:
-                stream = self._ended[event_class, epoch] = _Stream(epoch, event_class, MAX_SEQ)
+                stream = self._ended[event_class, epoch] = _Stream(epoch, event_class, MAX_SEQ, self._repeat_after)
             if first <= stream.position and not any(want.holds(stream, first) for want in self._wanted):
                 self._wanted.append(Wanted(epoch, stream.event_class, first, min(last, stream.position)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -69,10 +69,13 @@ class JournalReader:
                 raise ProtocolError(f"no journal {epoch!r}/{event_class!r}", remedy="ask again after a new HELLO")
             number, kind = row[0], CLASS_NUMBERS[known]
             base = place(number, kind)
-            rows = sql.execute(
-                "SELECT place, body FROM event WHERE place > ? AND place < ? ORDER BY place LIMIT ?",
-                (base + after, place(number, kind + 1), most),
-            ).fetchall()
+            rows, full = _at_most_a_packet(
+                most,
+                sql.execute(
+                    "SELECT place, body FROM event WHERE place > ? AND place < ? ORDER BY place LIMIT ?",
+                    (base + after, place(number, kind + 1), most),
+                ),
+            )
             gaps = [
                 Gap(*gap)
                 for gap in sql.execute(
@@ -87,7 +90,8 @@ class JournalReader:
         items += [(gap.first, gap.last, self._notice(gap, epoch, known)) for gap in gaps]
         # Where a list was cut short, what lies beyond its end belongs to a later pull.
         end = min(
-            rows[-1][0] - base if len(rows) == most else SEQ_MASK, gaps[-1].last if len(gaps) == most else SEQ_MASK
+            rows[-1][0] - base if full else SEQ_MASK,
+            gaps[-1].last if len(gaps) >= most else SEQ_MASK,
         )
         return _packed([item for item in sorted(items) if item[0] <= end], after)
 
@@ -146,6 +150,18 @@ class JournalReader:
                     sql.execute("COMMIT")
         except sqlite3.Error as error:
             raise store_error(error) from error
+
+
+def _at_most_a_packet(most: int, found: Iterable[tuple[int, bytes]]) -> tuple[list[tuple[int, bytes]], bool]:
+    """The rows up to the one that a packet has no room for, and whether more may follow: those are not even read."""
+    rows: list[tuple[int, bytes]] = []
+    size = 0
+    for row in found:
+        rows.append(row)
+        size += len(row[1])
+        if size > PULL_BYTES:
+            return rows, True
+    return rows, len(rows) == most
 
 
 def _span(sql: sqlite3.Connection, number: int, kind: int) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from locker.ledger import CompartmentRow
 IDLE_POLL_S = 0.1
 """In a round of all boards while nobody is served: tampering is noticed in time, and a CPU of a Pi sees 1 % of load."""
 BUSY_POLL_S = 0.03
-"""While a door is being opened: an opening is confirmed by two readings, so the customer's screen follows in 0.1 s."""
+"""While a door is being opened: the customer's screen follows within 0.1 s of the moment a reading may be believed."""
 ANSWERED_WITHIN_S = 5.0
 """A board that has been silent for longer cannot be asked to open anything; shorter gaps are noise on the line."""
 

@@ -280,6 +280,10 @@ class SqlLedger:
             "UPDATE unlocking SET ended = 1, opened = max(opened, ?) WHERE attempt = ?", (opened, attempt)
         )
 
+    def opened_by_command(self, jti: str) -> bool:
+        """Whether the door that this command opened last was seen to open."""
+        return self._sql.execute("SELECT 1 FROM unlocking WHERE cause_id = ? AND opened", (jti,)).fetchone() is not None
+
     def open_unlockings(self) -> list[Unlocking]:
         return [_unlocking_of(row) for row in self._sql.execute(f"{_UNLOCKING} WHERE ended = 0 ORDER BY door")]
 

@@ -289,3 +289,18 @@ async def test_a_door_that_is_not_built_in_any_more_is_left_alone(rig: LockerRig
     await rig.start()
     assert await rig.deposit("p1") == Refused(Reason.BOOKING_REFUSED)
     assert await rig.load("p2") != answer.door
+
+
+async def test_a_commands_door_that_was_seen_open_before_the_crash_is_known_afterwards(rig: LockerRig) -> None:
+    """The door's outcome is kept before the command's answer: a crash in between must not make it unknown."""
+    jti = "01a3185c-7328-7dde-8bff-8ef1ce38ef93"
+
+    async def never_told(_: Done) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    await rig.service.open_by_command("01", jti, lambda _: None, never_told)
+    await rig.pass_time(2.0)
+    await rig.crash()
+    assert await rig.start() == []
+    assert await rig.ledger_store.keep(lambda ledger: ledger.opened_by_command(jti))
+    assert not await rig.ledger_store.keep(lambda ledger: ledger.opened_by_command("another"))
