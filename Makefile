@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 # Two cores are what the smallest machine that builds this has; more workers than that only make timings noisy.
-WORKERS ?= 2
+WORKERS ?= 3
 # pytest's 5 says that it ran no test: wrong for the whole suite, right where ARGS chose a part of it.
 MAYBE_NONE := $(if $(ARGS),|| [ $$? -eq 5 ])
 
@@ -40,7 +40,7 @@ check: $(DEV) $(WEB) ## lint, format, types, imports
 	tools/web.sh $(BIN)/python check
 
 test: $(DEV) $(SYSTEM) $(WEB) check ## everything that must hold, in under ten minutes on two cores
-	$(PYTEST) -m "not serial and not long" -n $(WORKERS) $(ARGS) $(MAYBE_NONE)
+	$(PYTEST) -m "not serial and not long" -n $(WORKERS) --dist loadgroup $(ARGS) $(MAYBE_NONE)
 	$(PYTEST) -m "serial and not long" $(ARGS) $(MAYBE_NONE)
 
 test-long: $(DEV) $(SYSTEM) $(WEB) ## what takes longer: storms, long fuzzing, whole crash runs

@@ -25,6 +25,62 @@ ROW_MM = 300
 FIRST_MM = 450
 
 
+_NODE = """[node]
+tenant = "{tenant}"
+name = "{name}"
+role = "locker"
+consumers = ["hub"]
+
+[store]
+directory = "store"
+reserve_mib = 1
+
+[keys]
+role = "keys/role.pem"
+code = "keys/code.key"
+roots = ["keys/root.jwk"]
+issuers = "keys/issuers.jws"
+hub = "keys/hub.jwk"
+
+[link]
+socket = "run/role.sock"
+users = [{uid}]
+
+[broker]
+{broker}
+[sync]
+repeat_s = 4.0
+max_backoff_s = 2.0
+
+[locker.bus]
+port = "run/bus"
+
+[[locker.boards]]
+address = 0
+item_sensors = true
+
+[locker.kiosk]
+token_file = "run/kiosk.token"
+port = {kiosk_port}
+
+{compartments}"""
+
+_COLLECTOR = """name = "hub"
+database = "collector.db"
+subscribe = "{subscribe}"
+
+[broker]
+{broker}
+[keys]
+ack = "keys/hub-ack.pem"
+
+[[nodes]]
+tenant = "{tenant}"
+name = "{name}"
+role_key = "keys/role.jwk"
+"""
+
+
 class Site(msgspec.Struct, frozen=True):
     """Where the parts of a site lie, below ``directory``."""
 
@@ -135,61 +191,17 @@ def write_settings(site: Site, *, broker_port: int, kiosk_port: int, protocol: s
         (site.directory / directory).mkdir(parents=True, exist_ok=True)
     broker = f'host = "127.0.0.1"\nport = {broker_port}\nprotocol = "{protocol}"\n'
     site.node_toml.write_text(
-        f"""[node]
-tenant = "{site.tenant}"
-name = "{site.name}"
-role = "locker"
-consumers = ["hub"]
-
-[store]
-directory = "store"
-reserve_mib = 1
-
-[keys]
-role = "keys/role.pem"
-code = "keys/code.key"
-roots = ["keys/root.jwk"]
-issuers = "keys/issuers.jws"
-hub = "keys/hub.jwk"
-
-[link]
-socket = "run/role.sock"
-users = [{uid}]
-
-[broker]
-{broker}
-[sync]
-repeat_s = 4.0
-max_backoff_s = 2.0
-
-[locker.bus]
-port = "run/bus"
-
-[[locker.boards]]
-address = 0
-item_sensors = true
-
-[locker.kiosk]
-token_file = "run/kiosk.token"
-port = {kiosk_port}
-
-{_compartments()}"""
+        _NODE.format(
+            tenant=site.tenant,
+            name=site.name,
+            uid=uid,
+            broker=broker,
+            kiosk_port=kiosk_port,
+            compartments=_compartments(),
+        )
     )
     site.collector_toml.write_text(
-        f"""name = "hub"
-database = "collector.db"
-subscribe = "{subscribe}"
-
-[broker]
-{broker}
-[keys]
-ack = "keys/hub-ack.pem"
-
-[[nodes]]
-tenant = "{site.tenant}"
-name = "{site.name}"
-role_key = "keys/role.jwk"
-"""
+        _COLLECTOR.format(subscribe=subscribe, broker=broker, tenant=site.tenant, name=site.name)
     )
 
 

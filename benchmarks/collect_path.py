@@ -30,7 +30,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from agents.locker_upkeep import LockerUpkeep
-from benchmarks.report import Figure, report
+from benchmarks._report import Figure, report
 from edge.journal import Limits
 from edge.journal_open_sql import open_journal
 from edge.journal_place_file import Place
@@ -71,8 +71,7 @@ class Peer:
         self.bus = bus
         self.bare = bare
         self.control = control
-        self.kept = b""
-        self.open = False
+        self.kept, self.open = b"", False
         self.browser: http.client.HTTPConnection | None = None
 
     def run(self) -> None:
@@ -212,8 +211,8 @@ class Bench:
         cabinet = Cabinet(compartments, boards, self.clock, told=self.service.heard, times=TIMES)
         self.service.attach(cabinet)
         upkeep = Upkeep(self.journal, self.files, self.limits, self.clock, lambda: None)
-        for name, work in (("copies", copies.write_copies), ("journal", upkeep.run)):
-            self.spawn(name, work)
+        self.spawn("copies", copies.write_copies)
+        self.spawn("journal", upkeep.run)
         read = asyncio.Event()
         self.spawn("bus", lambda: cabinet.poll(read.set))
         while cabinet.standing(DOOR) is Hook.UNKNOWN:
@@ -227,10 +226,8 @@ class Bench:
         ledger.save_code(PARCEL, self.hasher.of(self.code))
 
     def spawn(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        async def run() -> None:
-            await work()
-
-        task = asyncio.create_task(run(), name=name)
+        task = asyncio.ensure_future(work())
+        task.set_name(name)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
@@ -256,9 +253,6 @@ class Bench:
         await asyncio.gather(*self.tasks, return_exceptions=True)
         self.port.close()
         await self.journal.close()
-
-    def log_size(self) -> int:
-        return Path(f"{self.files.database}-wal").stat().st_size
 
 
 def _never(*_: object) -> Any:
@@ -309,13 +303,17 @@ class Baseline:
         os.close(self._file)
 
 
+def _size(path: Path) -> int:
+    return path.stat().st_size
+
+
 async def log_bytes(bench: Bench, other: Other) -> int:
     """What the transaction before the pulse adds to the database's log."""
-    sizes = []
+    sizes, log = [], Path(f"{bench.files.database}-wal")
     for _ in range(WARM_UP):
-        before = bench.log_size()
+        before = _size(log)
         answer = await bench.service.collect(bench.code.typed, None, False)
-        sizes.append(bench.log_size() - before)
+        sizes.append(_size(log) - before)
         await other.arrived()
         if isinstance(answer, Accepted):
             await bench.put_back(answer.session, other)
@@ -324,8 +322,7 @@ async def log_bytes(bench: Bench, other: Other) -> int:
 
 @contextlib.asynccontextmanager
 async def kiosk(bench: Bench, folder: Path) -> AsyncIterator[str]:
-    page = folder / "page"
-    page.mkdir()
+    (page := folder / "page").mkdir()
     (page / "index.html").write_text("<!doctype html><title>bench</title>")
     listener = listen_kiosk("127.0.0.1", 0)
     host = f"127.0.0.1:{listener.getsockname()[1]}"

@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.report import Figure, report
+from benchmarks._report import Figure, report
 from edge.command_desk import CommandDesk
 from edge.event import Draft
 from edge.identity import identify

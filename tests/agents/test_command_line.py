@@ -19,7 +19,7 @@ from edge.keys import SigningKey
 from edge.keys_file import read_verify_key, write_private_key
 from tests.agents.people import lastmile, one_line_of, typed
 
-pytestmark = pytest.mark.serial
+pytestmark = pytest.mark.xdist_group("command-line")
 
 
 @pytest.fixture(scope="module")

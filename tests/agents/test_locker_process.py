@@ -25,7 +25,7 @@ from locker.sim_control_socket import SimControl
 from tests.agents.people import People, all_held, ask, log_of, one_line_of, typed
 from tests.hostile.relay import publisher
 
-pytestmark = pytest.mark.serial
+pytestmark = [pytest.mark.xdist_group("locker-process"), pytest.mark.timeout(120)]
 
 bookings = (f"booking-{n}" for n in itertools.count(1))
 

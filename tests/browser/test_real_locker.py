@@ -18,7 +18,7 @@ from agents.demo_world import SealedCode, World
 from agents.site import Site
 from tests.browser.conftest import OpenPage
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.serial]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.xdist_group("real-locker")]
 
 SHOTS = Path(".cache/shots")
 """Where the pictures of this run lie, for a person to look at."""
@@ -47,9 +47,14 @@ def deposit(world: World, booking: str) -> tuple[int, SealedCode]:
     assert status == 202, answer
     lock = int(answer["door"]) - 1
     world.board.wait("opened", 0, lock)
+    world.until("the courier's screen to say open", lambda: session_state(world, answer["session"]) == "open")
     world.board.call("put_item", board=0, lock=lock)
     shut(world, lock)
     return lock, world.until("the code", lambda: world.codes().get(booking))
+
+
+def session_state(world: World, session: str) -> str:
+    return str(world.kiosk.call("GET", f"/api/sessions/{session}")[1]["state"])
 
 
 def shut(world: World, lock: int) -> None:
@@ -120,7 +125,8 @@ async def test_a_jam_tells_the_truth_and_the_code_stays_good(world: World, open_
     await page.screenshot(path=SHOTS / "real-jammed-1280.png")
     assert openings(world, lock) == before
     world.board.call("heal")
-    status, _ = world.kiosk.call("POST", "/api/collect", {"code": code.code})
+    status, answer = world.kiosk.call("POST", "/api/collect", {"code": code.code})
     assert status == 202
     await asyncio.to_thread(world.board.wait, "opened", 0, lock, count=before + 1)
+    world.until("the door to be seen open", lambda: session_state(world, answer["session"]) == "open")
     await asyncio.to_thread(shut, world, lock)

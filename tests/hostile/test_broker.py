@@ -27,7 +27,7 @@ from tests.cloud_sync.rig import Epoch
 from tests.hostile.forgery import FORGER, batch, one_byte_changed
 from tests.hostile.relay import Post, Relay, TwoBrokers, events_of
 
-pytestmark = pytest.mark.serial
+pytestmark = [pytest.mark.xdist_group("two-brokers"), pytest.mark.timeout(120)]
 
 AUDIT = "lm/v1/demo/demo_corner/evt/audit"
 ROOT = "lm/v1/demo/demo_corner"

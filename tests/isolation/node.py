@@ -28,8 +28,8 @@ PATIENCE_S = 30.0
 LOOK_S = 0.01
 PHYSICS = ["nice", "-n", "-15"]
 """Of the simulated boards: a true one needs no processor of the node, so it does not wait for one."""
-SHUT_AFTER_MS = 350
-"""Longer than a coil is driven (300 ms), so that a door that was shut stays shut."""
+SHUT_AFTER_MS = 700
+"""Longer than the 0.55 s after which an opening is believed, as with any true customer."""
 EVENTS = Path("/var/lib/lastmile-collector/events.db")
 
 
