@@ -31,8 +31,6 @@ ANSWER_S = 15.0
 OUTCOME_S = 30.0
 """For a door's outcome: three pulses take 6 s."""
 
-_FINAL = {Status.DONE, Status.REJECTED, Status.FAILED, Status.UNKNOWN}
-
 Say = Callable[[str], None]
 
 
@@ -132,17 +130,17 @@ class _Exchange:
         return result
 
     async def _presence(self) -> Presence:
-        topics = self._issuer.topics
         try:
-            async with asyncio.timeout(PRESENCE_S):
-                while True:
-                    message = await self._next()
-                    if message.topic == topics.presence:
-                        presence = decode_presence(message.payload)
-                        if presence.online:
-                            return presence
+            return await asyncio.wait_for(self._online(), PRESENCE_S)
         except TimeoutError as error:
             raise NoAnswer(f"{self._issuer.identity.node} is not online", remedy="look at the node") from error
+
+    async def _online(self) -> Presence:
+        topics = self._issuer.topics
+        while True:
+            message = await self._next()
+            if message.topic == topics.presence and (presence := decode_presence(message.payload)).online:
+                return presence
 
     async def _next(self) -> Message:
         (message,) = await self._connection.next_messages(1)
@@ -166,33 +164,31 @@ class _Exchange:
         await (await self._connection.send(self._issuer.topics.command(name), sign_command(claims, self._issuer.key)))
 
     async def _result(self, jti: str, seconds: float) -> Result:
-        """The next word on ``jti`` that the node itself has signed; anything else is passed over."""
-        issuer = self._issuer
+        """The next word on ``jti`` that the node itself has signed."""
         try:
-            async with asyncio.timeout(seconds):
-                while True:
-                    message = await self._next()
-                    if message.topic != issuer.topics.result(jti):
-                        continue
-                    try:
-                        return read_result(
-                            message.payload,
-                            issuer.role_key,
-                            audience=issuer.identity.audience,
-                            command_id=jti,
-                            issuer=issuer.name,
-                        )
-                    except (VerificationError, ProtocolError) as error:
-                        self._say(f"passed over what the node did not sign: {error.what}")
+            return await asyncio.wait_for(self._signed_word(jti), seconds)
         except TimeoutError as error:
             raise NoAnswer(
                 f"no answer to {jti} within {seconds:.0f} s", remedy="whether it was done is not known; look there"
             ) from error
 
+    async def _signed_word(self, jti: str) -> Result:
+        """Passes over whatever the node did not sign for this command."""
+        issuer = self._issuer
+        while True:
+            message = await self._next()
+            if message.topic != issuer.topics.result(jti):
+                continue
+            try:
+                return read_result(
+                    message.payload,
+                    issuer.role_key,
+                    audience=issuer.identity.audience,
+                    command_id=jti,
+                    issuer=issuer.name,
+                )
+            except (VerificationError, ProtocolError) as error:
+                self._say(f"passed over what the node did not sign: {error.what}")
+
     def _new_id(self) -> str:
         return uuid7(self._clock.wall(), self._random(10))
-
-
-def is_final(result: Result) -> bool:
-    """Whether no further word on the command will come."""
-    return result.status in _FINAL

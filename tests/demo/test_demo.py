@@ -19,7 +19,7 @@ from tests.crash.journal_file import Letters, read_journal
 ROOT = Path(__file__).parents[2]
 BROKERS = ("mosquitto", "in-process")
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("demo")]
 
 
 class Story:

@@ -22,7 +22,7 @@ SAID = {
 }
 """What the demonstration and the crash suite find wrong with each."""
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("mutants")]
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,7 @@ def demos() -> Iterator[dict[str, subprocess.Popen[str]]]:
     for process in running.values():
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
+        if process.stdout is not None and not process.stdout.closed:
             process.communicate()
 
 
