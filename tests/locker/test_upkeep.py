@@ -128,7 +128,7 @@ async def test_whoever_waits_for_a_copy_hears_when_the_disk_refuses_it(rig: Lock
     waiting = asyncio.create_task(rig.upkeep.copied())
     while not waiting.done():  # a try may have failed just before it was asked for; the next comes a second later
         await rig.pass_time(0.25)
-    with pytest.raises(StoreError, match="copied|no copy"):
+    with pytest.raises(StoreError, match=r"copied|no copy"):
         await waiting
     for path in copy_paths(rig.database):
         path.rmdir()
