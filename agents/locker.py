@@ -20,7 +20,7 @@ from agents.locker_upkeep import LockerUpkeep
 from agents.settings import NodeSettings
 from agents.trust import read_trust
 from edge import jose, log
-from edge.command import Command, Kind, Rule
+from edge.command import Command
 from edge.command_desk import CommandDesk, Ended, Take
 from edge.errors import ConfigError, DeviceError, StoreError, VerificationError
 from edge.floored_clock import FlooredClock
@@ -28,7 +28,7 @@ from edge.health import Health
 from edge.health_http import serve_health
 from edge.health_systemd import Notifier, feed
 from edge.inbox_sql import SqlInbox
-from edge.issuers import BADGE, OPEN
+from edge.issuers import BADGE
 from edge.journal import Limits
 from edge.journal_open_sql import Place, open_journal
 from edge.journal_read_sql import JournalReader
@@ -46,7 +46,7 @@ from edge.time_floor_sql import keep_time, resume_time
 from locker.board_serial import SerialBoards, Wiring
 from locker.cabinet_asyncio import Cabinet
 from locker.compartment import Compartment, Size
-from locker.contract import Open
+from locker.contract import COMMANDS, Open
 from locker.door import Done, Outcome
 from locker.kiosk_http import build_kiosk, listen_kiosk, serve_kiosk
 from locker.latch import Latch
@@ -64,7 +64,6 @@ UPKEEP_LIMIT_S = 60.0
 """A slow card may sync for seconds; a minute without a commit means that nothing can be kept."""
 TOKEN_BYTES = 32
 
-OPEN_RULES: Mapping[str, Rule] = {"open": Rule(Kind.ACTUATION, OPEN, Open)}
 _STATUS = {
     Outcome.OPENED: Status.DONE,
     Outcome.JAMMED: Status.FAILED,
@@ -150,7 +149,7 @@ class LockerAgent:
             clock=clock,
             nonces=nonces,
             inbox=(inbox := SqlInbox(journal)),
-            rules=OPEN_RULES,
+            rules=COMMANDS,
             acts={"open": _open_door(service)},
             send=send,
         )
