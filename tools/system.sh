@@ -1,6 +1,6 @@
 #!/bin/sh
-# Bring in what the tests need and no package registry carries: the distribution's mosquitto, Chromium and systemd's
-# own checker of units. Changes nothing where they are there.
+# Bring in what the tests need and no package registry carries: the distribution's mosquitto, PostgreSQL, RabbitMQ,
+# Chromium and systemd's own checker of units. Changes nothing where they are there.
 set -eu
 
 missing=
@@ -16,6 +16,8 @@ need() { # need PACKAGE COMMAND...: one of the commands is enough
 need mosquitto mosquitto
 need chromium chromium chromium-browser
 need systemd systemd-analyze
+need postgresql pg_ctlcluster
+need rabbitmq-server rabbitmqctl
 if [ -z "$missing" ]; then exit 0; fi
 
 if [ "$(id -u)" -eq 0 ]; then
@@ -42,8 +44,8 @@ printf 'Installing for the tests:%s\n' "$missing" >&2
 $root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
 # shellcheck disable=SC2086  # the list is words on purpose
 $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
-case $missing in
-    *mosquitto*)
-        if command -v systemctl >/dev/null 2>&1; then $root systemctl --quiet disable mosquitto.service || true; fi
-        ;;
-esac
+if command -v systemctl >/dev/null 2>&1; then
+    for service in mosquitto postgresql rabbitmq-server; do
+        case $missing in *$service*) $root systemctl --quiet disable "$service.service" || true ;; esac
+    done
+fi
