@@ -18,6 +18,7 @@ RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 SYSTEM := $(VENV)/.system
 WEB := web/dist/.built
+PEERS := tests/contract/peers/node_modules/.installed
 WEB_SOURCES := $(shell find web \( -name node_modules -o -name dist -o -name __pycache__ \) -prune -o -type f -print)
 
 .DEFAULT_GOAL := help
@@ -37,13 +38,13 @@ check: $(DEV) $(WEB) ## lint, format, types, imports
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	tools/web.sh $(BIN)/python check
+	tools/node.sh $(BIN)/python check
 
-test: $(DEV) $(SYSTEM) $(WEB) check ## everything that must hold, in under ten minutes on two cores
+test: $(DEV) $(SYSTEM) $(WEB) $(PEERS) check ## everything that must hold, in under ten minutes on two cores
 	$(PYTEST) -m "not serial and not long" -n $(WORKERS) --dist loadgroup $(ARGS) $(MAYBE_NONE)
 	$(PYTEST) -m "serial and not long" $(ARGS) $(MAYBE_NONE)
 
-test-long: $(DEV) $(SYSTEM) $(WEB) ## what takes longer: storms, long fuzzing, whole crash runs
+test-long: $(DEV) $(SYSTEM) $(WEB) $(PEERS) ## what takes longer: storms, long fuzzing, whole crash runs
 	HYPOTHESIS_PROFILE=explore $(PYTEST) -m long --timeout=3600 $(ARGS)
 
 bench: $(RUNTIME) ## the figures of benchmarks/, as a table; ARGS="--quick" for under a minute each
@@ -62,7 +63,7 @@ lock: $(DEV) ## resolve the dependencies anew; UPGRADE=--upgrade takes newer one
 	$(LOCK) $(UPGRADE) --group node -o requirements-node.lock
 
 clean: ## remove all that make has made
-	rm -rf $(VENV) web/node_modules web/dist .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) web/node_modules web/dist tests/contract/peers/node_modules .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/pyvenv.cfg:
@@ -81,6 +82,10 @@ $(SYSTEM): tools/system.sh | $(VENV)/pyvenv.cfg
 	@tools/system.sh
 	@touch $@
 
-$(WEB): tools/web.sh requirements-node.lock $(WEB_SOURCES) | $(VENV)/pyvenv.cfg
-	tools/web.sh $(BIN)/python build
+$(WEB): tools/node.sh requirements-node.lock $(WEB_SOURCES) | $(VENV)/pyvenv.cfg
+	tools/node.sh $(BIN)/python build
+	@touch $@
+
+$(PEERS): tools/node.sh requirements-node.lock tests/contract/peers/package-lock.json | $(VENV)/pyvenv.cfg
+	tools/node.sh $(BIN)/python peers
 	@touch $@

@@ -35,6 +35,20 @@ Config = Annotated[Path, typer.Option("--config", help="The process's TOML file.
 Database = Annotated[Path, typer.Argument(help="The node's state.db; it is only read.")]
 
 
+@app.command()
+def asyncapi(
+    schemas: Annotated[
+        Path | None, typer.Option(help="Also write a JSON Schema for each event and command below this directory.")
+    ] = None,
+) -> None:
+    """Print the MQTT contract as an AsyncAPI 3 document."""
+    from agents.contract_document import as_yaml, asyncapi, write_schemas
+
+    typer.echo(as_yaml(asyncapi()), nl=False)
+    if schemas is not None:
+        typer.echo(f"{write_schemas(schemas)} schemas below {schemas}", err=True)
+
+
 def main() -> None:
     """Run the command line; an error that a person can mend is told in one line, without a traceback."""
     try:

@@ -25,7 +25,7 @@ ClassName = Literal["audit", "state", "telemetry"]
 Seq = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """0 is "none yet"; above, what SQLite can count."""
 
-Hash = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Hash = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}(?!\n)$")]
 Cursor = tuple[Seq, Hash | None]
 Range = tuple[Uuid7, ClassName, Seq, Seq]
 

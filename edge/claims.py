@@ -11,13 +11,19 @@ from edge.errors import VerificationError
 
 Shape = TypeVar("Shape")
 
-Word = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9._-]{1,48}\Z")]
-"""A name or a scope."""
+Word = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9._-]{1,48}(?!\n)$")]
+"""A name or a scope.
+
+Patterns are published as JSON Schema, so their end is written to mean the same in Python, where a bare ``$`` would let
+a line break follow.
+"""
 
 Seconds = Annotated[int, msgspec.Meta(ge=0)]
 """Since 1970-01-01 UTC, as JWT's NumericDate."""
 
-Uuid7 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")]
+Uuid7 = Annotated[
+    str, msgspec.Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}(?!\n)$")
+]
 """Lower case (RFC 9562 section 5.7)."""
 
 

@@ -37,7 +37,7 @@ class Kind(enum.Enum):
     """Asks for a nonce: carries the agent's session."""
 
 
-_PROOF: Final = {
+PROOF: Final = {
     Kind.ACTUATION: frozenset({"nonce"}),
     Kind.SAFE: frozenset({"session"}),
     Kind.BOOKING: frozenset({"rev", "exp"}),
@@ -151,8 +151,8 @@ def sign_command(claims: Claims, key: SigningKey) -> bytes:
 
 def _require_proof(claims: Claims, kind: Kind) -> None:
     carried = {name for name in ("nonce", "session", "rev", "exp") if getattr(claims, name) is not None}
-    if carried != _PROOF[kind]:
-        wanted = " and ".join(sorted(_PROOF[kind]))
+    if carried != PROOF[kind]:
+        wanted = " and ".join(sorted(PROOF[kind]))
         raise refused("bad_claims", f"{claims.name} carries {sorted(carried)}", f"let it carry {wanted} alone")
 
 

@@ -25,7 +25,7 @@ MAX_KEYS = 64
 MAX_ROOTS = 2
 """Pinned at enrolment: one in use, one in the safe for the day the first is lost."""
 
-NodePattern = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9_-]{0,97}\*?\Z")]
+NodePattern = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9_-]{0,97}\*?(?!\n)$")]
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Build the pages into web/dist/, or check their types. Uses the machine's Node where it is new enough, else one from the
-# package registry, kept in .cache/node. Arguments: the Python of the virtual environment; build or check.
+# Node's part of the work: build the pages into web/dist/, check their types, or install the tests' peers. Uses the machine's
+# Node where it is new enough, else one from the package registry, kept in .cache/node. Arguments: the Python of the virtual
+# environment; build, check or peers.
 set -eu
 python=$1
 what=$2
@@ -29,6 +30,18 @@ from_registry() {
 }
 
 new_enough || from_registry
-cd web
-if [ "$what" = build ]; then npm ci --no-audit --no-fund; fi
-npm run "$what"
+case $what in
+    build)
+        cd web
+        npm ci --no-audit --no-fund
+        npm run build
+        ;;
+    check)
+        cd web
+        npm run check
+        ;;
+    peers)
+        cd tests/contract/peers
+        npm ci --no-audit --no-fund
+        ;;
+esac
