@@ -45,8 +45,8 @@ from edge.system_clock import SystemClock, boot_id
 from edge.time_floor_sql import keep_time, resume_time
 from locker.board_serial import SerialBoards, Wiring
 from locker.cabinet_asyncio import Cabinet
+from locker.commands import COMMANDS, Open
 from locker.compartment import Compartment, Size
-from locker.contract import COMMANDS, Open
 from locker.door import Done, Outcome
 from locker.kiosk_http import build_kiosk, listen_kiosk, serve_kiosk
 from locker.latch import Latch
@@ -149,7 +149,7 @@ class LockerAgent:
             clock=clock,
             nonces=nonces,
             inbox=(inbox := SqlInbox(journal)),
-            rules=COMMANDS,
+            rules={"open": COMMANDS["open"]},
             acts={"open": _open_door(service)},
             send=send,
         )

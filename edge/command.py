@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -17,7 +17,7 @@ from edge import jose
 from edge.claims import Seconds, Uuid7, Word, claims_as, refused, require_audience
 from edge.identity import Identity
 from edge.issuers import NONCE, Issuers, require_issuer
-from edge.keys import SigningKey
+from edge.keys import SigningKey, VerifyKey
 from edge.nonce import NonceBook
 
 MAX_WAIT_S = 45 * 86_400
@@ -65,20 +65,30 @@ class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 class Command(msgspec.Struct, frozen=True):
     """A command that is proven, not yet admitted.
 
-    ``digest`` (hex SHA-256 of the token) tells a repeat from a second command under the same ``jti``.
+    ``kids`` are the keys that signed it, the one of ``iss`` first. ``digest`` (hex SHA-256 of the token) tells a repeat
+    from a second command under the same ``jti``.
     """
 
     claims: Claims
-    kid: str
+    kids: tuple[str, ...]
     digest: str
+
+    @property
+    def kid(self) -> str:
+        """The key of ``iss``: it asked for the nonce, and the answer is for it."""
+        return self.kids[0]
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """One command of a package: its kind, the scope its issuer needs, the struct of its arguments."""
+    """One command of a package: its kind, the scope its issuers need, the struct of its arguments.
+
+    ``persons``: how many people sign it, 1 or 2, each under a name of their own and each with the scope.
+    """
 
     kind: Kind
     scope: str
     args: type[msgspec.Struct]
+    persons: int = 1
 
 
 class NonceArgs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,16 +115,17 @@ class Present(msgspec.Struct, frozen=True):
 
 
 def read_command(token: bytes, issuers: Issuers, identity: Identity) -> Command:
-    """The command in ``token``: signed by a listed key under its own name, for this very instance, well-formed.
+    """The command in ``token``: signed by listed keys, the first under its own name, for this instance, well-formed.
 
     Rights and freshness are not looked at, so that a repeat is answered even after its key was revoked. Raises
     ``VerificationError``: a reason of ``edge.jose.verify``, ``unknown_key, wrong_issuer, wrong_audience, bad_claims``.
     """
-    verified = jose.verify(token, jose.COMMAND, lambda kid: issuers.listed(kid).key)
-    require_audience(verified.claims.get("aud"), identity.audience)
-    claims = claims_as(verified.claims, Claims)
-    require_issuer(claims.iss, issuers.listed(verified.kid))
-    return Command(claims, verified.kid, hashlib.sha256(token).hexdigest())
+    signed = jose.verify_all(token, jose.COMMAND, lambda kid: issuers.listed(kid).key)
+    claimed = signed[0].claims
+    require_audience(claimed.get("aud"), identity.audience)
+    claims = claims_as(claimed, Claims)
+    require_issuer(claims.iss, issuers.listed(signed[0].kid))
+    return Command(claims, tuple(each.kid for each in signed), hashlib.sha256(token).hexdigest())
 
 
 def admit(
@@ -123,7 +134,7 @@ def admit(
     """The arguments of a new command that may be done now, as the rule's struct. An actuation's nonce is used up.
 
     Raises ``VerificationError``: ``unknown_command``, a reason of ``Issuers.key_for`` or ``NonceBook.redeem``,
-    ``bad_claims, bad_args, wrong_session, expired, superseded``.
+    ``wrong_persons, same_person, bad_claims, bad_args, wrong_session, expired, superseded``.
     """
     claims = command.claims
     rule = rules.get(claims.name)
@@ -131,7 +142,8 @@ def admit(
         raise refused("unknown_command", f"no command {claims.name}", "update the node, or the one who asks")
     # The safe direction waits for no clock, so a key's validity is not judged for it; a revocation is.
     wall = None if rule.kind is Kind.SAFE else present.wall
-    issuers.key_for(command.kid, rule.scope, node, wall=wall)
+    names = [issuers.key_for(kid, rule.scope, node, wall=wall).name for kid in command.kids]
+    _require_persons(names, rule)
     _require_proof(claims, rule.kind)
     args = _arguments(claims, rule)
     if rule.kind is Kind.BOOKING:
@@ -147,6 +159,28 @@ def admit(
 def sign_command(claims: Claims, key: SigningKey) -> bytes:
     """The bytes that are kept, published and published again: never signed a second time."""
     return jose.sign(claims, jose.COMMAND, key)
+
+
+def sign_first(claims: Claims, key: SigningKey) -> bytes:
+    """Half of a command that two people sign; ``claims.iss`` is the one who begins. No node takes it yet."""
+    return jose.sign_first(claims, jose.COMMAND, key)
+
+
+def read_first(half: bytes, find_key: Callable[[str], VerifyKey]) -> Claims:
+    """What the first person signed, for the second to look at before ``cosign``. Raises ``VerificationError``."""
+    return claims_as(jose.verify_first(half, jose.COMMAND, find_key).claims, Claims)
+
+
+def cosign(half: bytes, key: SigningKey) -> bytes:
+    """The whole command, to be kept and published like one of ``sign_command``. Raises ``edge.jose.SigningError``."""
+    return jose.cosign(half, jose.COMMAND, key)
+
+
+def _require_persons(names: list[str], rule: Rule) -> None:
+    if len(names) != rule.persons:
+        raise refused("wrong_persons", f"signed by {len(names)}", f"let exactly {rule.persons} sign it")
+    if len(set(names)) != len(names):
+        raise refused("same_person", f"{names[0]} signed twice", "let somebody else sign as well")
 
 
 def _require_proof(claims: Claims, kind: Kind) -> None:

@@ -14,9 +14,12 @@ from edge.keys import SigningKey, VerifyKey
 
 ACK: Final = "ack"
 BADGE: Final = "badge"
+BOOK: Final = "book"
+CLEAR: Final = "clear"
 DESIRED: Final = "desired"
 NONCE: Final = "nonce"
 OPEN: Final = "open"
+TIME: Final = "time"
 VOUCHER: Final = "voucher"
 
 MAX_KEYS = 64

@@ -1,10 +1,14 @@
-"""The one place that signs, verifies, seals and opens: compact JWS by Ed25519, compact JWE by ECDH-ES and A256GCM."""
+"""The one place that signs, verifies, seals and opens: JWS by Ed25519, compact JWE by ECDH-ES and A256GCM.
+
+What one person signs is a compact JWS. What two sign is the general JSON form over the same payload, and each half of
+it is read as the compact JWS it would be alone, so that nothing is let through in one form that the other refuses.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from joserfc import jwe, jws
@@ -13,7 +17,7 @@ from joserfc.jwk import OKPKey
 
 from edge import base64url
 from edge.claims import refused
-from edge.errors import LastmileError, ProtocolError
+from edge.errors import LastmileError, ProtocolError, VerificationError
 from edge.keys import OpeningKey, SealingKey, SigningKey, VerifyKey
 
 COMMAND: Final = "lm-cmd+jwt"
@@ -23,6 +27,7 @@ ISSUERS: Final = "lm-issuers+jwt"
 ACK: Final = "lm-ack+jwt"
 RESULT: Final = "lm-res+jwt"
 REPORTED: Final = "lm-reported+jwt"
+TIME: Final = "lm-time+jwt"
 BADGE: Final = "lm-badge+jwt"
 
 MAX_TOKEN_BYTES = 32 * 1024
@@ -45,6 +50,22 @@ class SigningError(LastmileError, ValueError):
     """What is to be signed would be refused by every reader. A defect of the caller."""
 
 
+class _Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    protected: str
+    signature: str
+
+
+class _General(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """RFC 7515 section 7.2.1, without unprotected headers."""
+
+    payload: str
+    signatures: Annotated[tuple[_Signature, ...], msgspec.Meta(min_length=1, max_length=2)]
+
+    def compact(self, at: int) -> bytes:
+        half = self.signatures[at]
+        return f"{half.protected}.{self.payload}.{half.signature}".encode()
+
+
 class Verified(msgspec.Struct, frozen=True):
     """What was signed, and by which key. Who may say such a thing is for the caller to check."""
 
@@ -56,10 +77,7 @@ def sign(claims: Mapping[str, Any] | msgspec.Struct, typ: str, key: SigningKey) 
     """A compact JWS over ``claims`` as JSON. Raises ``SigningError`` above ``MAX_TOKEN_BYTES``."""
     header = {"alg": ALGORITHM, "typ": typ, "kid": key.kid}
     payload = msgspec.json.encode(claims)
-    token = jws.serialize_compact(header, payload, OKPKey.import_key(key.crypto), registry=_jws).encode()
-    if len(token) > MAX_TOKEN_BYTES:
-        raise SigningError(f"{typ} of {len(token)} bytes", remedy=f"say less at once: the limit is {MAX_TOKEN_BYTES}")
-    return token
+    return _fitting(jws.serialize_compact(header, payload, OKPKey.import_key(key.crypto), registry=_jws).encode(), typ)
 
 
 def verify(token: bytes, typ: str, find_key: Callable[[str], VerifyKey]) -> Verified:
@@ -81,6 +99,48 @@ def verify(token: bytes, typ: str, find_key: Callable[[str], VerifyKey]) -> Veri
     except JoseError as error:
         raise refused("bad_signature", "the signature does not fit", "ask its sender again") from error
     return Verified(_object(signed.payload, "bad_claims"), kid)
+
+
+def sign_first(claims: Mapping[str, Any] | msgspec.Struct, typ: str, key: SigningKey) -> bytes:
+    """Half of a JWS that two have to sign. It is none yet: every reader refuses it. Raises ``SigningError``."""
+    protected, payload, signature = sign(claims, typ, key).decode().split(".")
+    return _fitting(msgspec.json.encode(_General(payload, (_Signature(protected, signature),))), typ)
+
+
+def cosign(half: bytes, typ: str, key: SigningKey) -> bytes:
+    """The whole JWS: the second signature over the very bytes of the first.
+
+    What is signed should have been looked at with ``verify_first``. Raises ``SigningError`` for what is not the half of
+    a ``typ``, or was signed by the same key.
+    """
+    try:
+        general = _general(half, 1)
+        first = _header(general.compact(0), 3)
+    except VerificationError as error:
+        raise SigningError(f"not half of a {typ}: {error.what}", remedy="sign what the first signer made") from error
+    if first.get("typ") != typ or first.get("kid") == key.kid:
+        raise SigningError(f"half of a {typ} of another kind or by the same key", remedy="let another person sign")
+    protected = base64url.encode(msgspec.json.encode({"alg": ALGORITHM, "typ": typ, "kid": key.kid}))
+    signature = base64url.encode(key.sign(f"{protected}.{general.payload}".encode()))
+    whole = _General(general.payload, (*general.signatures, _Signature(protected, signature)))
+    return _fitting(msgspec.json.encode(whole), typ)
+
+
+def verify_first(half: bytes, typ: str, find_key: Callable[[str], VerifyKey]) -> Verified:
+    """What the first of two has signed, for the second to look at; as ``verify``. No node acts on it."""
+    return verify(_general(half, 1).compact(0), typ, find_key)
+
+
+def verify_all(token: bytes, typ: str, find_key: Callable[[str], VerifyKey]) -> tuple[Verified, ...]:
+    """Who signed ``token``, in order: one for a compact JWS, two for the general JSON form; as ``verify``.
+
+    Each holds the same claims. The JSON is refused as ``malformed`` unless it is spelt exactly as ``cosign`` spells it:
+    one command has one spelling, or its repeat could be taken for another command.
+    """
+    if not token.startswith(b"{"):
+        return (verify(token, typ, find_key),)
+    general = _general(token, 2)
+    return tuple(verify(general.compact(at), typ, find_key) for at in range(2))
 
 
 def seal(plaintext: bytes, recipient: SealingKey) -> bytes:
@@ -107,6 +167,25 @@ def open_sealed(token: bytes, find_key: Callable[[str], OpeningKey]) -> bytes:
         # ValueError: an ephemeral key that is not a point the library can use.
         raise refused("cannot_open", "sealed for another key, or changed on its way", "ask its sender again") from error
     return plaintext or b""
+
+
+def _fitting(token: bytes, typ: str) -> bytes:
+    if len(token) > MAX_TOKEN_BYTES:
+        raise SigningError(f"{typ} of {len(token)} bytes", remedy=f"say less at once: the limit is {MAX_TOKEN_BYTES}")
+    return token
+
+
+def _general(token: bytes, signatures: int) -> _General:
+    if len(token) > MAX_TOKEN_BYTES:
+        raise refused("oversize", f"{len(token)} bytes", f"say it in {MAX_TOKEN_BYTES}")
+    wanted = f"a JWS in general JSON with {signatures} signatures"
+    try:
+        general = msgspec.json.decode(token, type=_General)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise refused("malformed", f"not {wanted}", "send the form that its signers made") from error
+    if len(general.signatures) != signatures or msgspec.json.encode(general) != token:
+        raise refused("malformed", f"not {wanted}", "send the form that its signers made")
+    return general
 
 
 def _header(token: bytes, segments: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a locker tells the world and what it can be told: its events, its commands and the words both are made of.
+"""What a locker tells the world: its events, and the words that they and ``locker.commands`` are made of.
 
 Bookings, couriers, sessions and attempts are random ids. No field may ever hold a code, a PIN, a name or an address.
 """
@@ -11,9 +11,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 import msgspec
 
-from edge.command import Kind, Rule
 from edge.event import Draft, EventClass
-from edge.issuers import OPEN
 
 DoorName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9-]{1,16}(?!\n)$")]
 """What is printed on the door, such as ``07`` or ``A3``.
@@ -360,13 +358,3 @@ def draft(event: Event) -> Draft:
     """The event as the journal takes it."""
     subject = getattr(event, event.SUBJECT)
     return Draft(event.CLASS, event.TYPE, subject.value if isinstance(subject, enum.Enum) else subject, event)
-
-
-class Open(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Arguments of the command ``open``: one door. There is no "open all"."""
-
-    door: DoorName
-
-
-COMMANDS: Final[dict[str, Rule]] = {"open": Rule(Kind.ACTUATION, OPEN, Open)}
-"""Every command of a locker."""

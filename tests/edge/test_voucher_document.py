@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge import jose
-from edge.document import Desired, read_desired, sign_desired
+from edge.document import Desired, RefusedMember, Reported, read_desired, read_reported, sign_desired, sign_reported
 from edge.errors import VerificationError
 from edge.identity import identify
 from edge.voucher import Voucher, read_voucher, sign_voucher
-from tests.edge.trust import DAY, HUB, NODE, NOW, STRANGER, changed_anywhere, entry, issuers, signed
+from tests.edge.trust import DAY, HUB, NODE, NOW, ROLE, STRANGER, changed_anywhere, entry, issuers, signed
 
 VOUCHER = Voucher("hub", NODE.audience, "booking-1", 2, NOW - 10, NOW + 10)
 QR = sign_voucher(VOUCHER, HUB)
@@ -112,3 +112,17 @@ def test_a_desired_document_needs_an_issuer_with_the_scope_and_this_node_as_its_
 def test_no_byte_of_a_desired_document_can_be_changed(at: int, to: int) -> None:
     if TOKEN[at] != to:
         desired_refusal(changed_anywhere(TOKEN, at, to))
+
+
+def test_a_node_says_what_it_does_under_its_role_key_and_another_node_cannot() -> None:
+    refused = (RefusedMember("wiring", "unknown_member"),)
+    said = Reported(NODE.audience, 3, NOW, "1.0", 4, 2, {"hold_hours": 72}, refused_version=5, refused=refused)
+    token = sign_reported(said, ROLE)
+    assert read_reported(token, ROLE.public, audience=NODE.audience) == said
+    for key, audience, reason in (
+        (HUB.public, NODE.audience, "unknown_key"),
+        (ROLE.public, OTHER_NODE.audience, "wrong_issuer"),
+    ):
+        with pytest.raises(VerificationError) as caught:
+            read_reported(token, key, audience=audience)
+        assert caught.value.reason == reason

@@ -20,12 +20,13 @@ def seed(name: str) -> bytes:
 
 ROOT = SigningKey(seed("root"))
 HUB = SigningKey(seed("hub"))
+SECOND = SigningKey(seed("second person"))
 STRANGER = SigningKey(seed("stranger"))
 ROLE = SigningKey(seed("role"))
 OPENER = OpeningKey(seed("opener"))
 NODE = identify("acme", "locker-7", ROLE.public)
 
-SCOPES = ("ack", "badge", "desired", "hold", "nonce", "open", "voucher", "expect")
+SCOPES = ("ack", "badge", "desired", "hold", "nonce", "open", "voucher", "expect", "clear")
 
 
 def entry(**changed: Any) -> Entry:

@@ -32,7 +32,7 @@ from edge.link import Answer, Hello, Request, Welcome
 from edge.link_desk_sql import HeldIssuers, RoleFacts, RoleLinkDesk
 from edge.nonce import NonceBook
 from edge.result import Result, read_result
-from locker.contract import Open
+from locker.commands import Open
 from locker.ledger_sql import LOCKER_STEPS
 
 ROOT, ROLE = SigningKey(b"0" * 32), SigningKey(b"r" * 32)

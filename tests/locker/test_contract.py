@@ -7,7 +7,7 @@ import pytest
 
 from edge.command import Kind
 from edge.event import EventClass
-from locker import contract
+from locker import commands, contract
 from locker.latch import Hook
 
 
@@ -91,10 +91,17 @@ def test_the_sensor_has_the_same_words_on_the_wire_as_in_the_latch():
 @pytest.mark.parametrize("args", [{}, {"door": ""}, {"door": "*"}, {"door": "1\n"}, {"door": "1", "all": True}])
 def test_open_takes_one_door_and_nothing_else(args):
     with pytest.raises(msgspec.ValidationError):
-        msgspec.convert(args, contract.COMMANDS["open"].args)
+        msgspec.convert(args, commands.COMMANDS["open"].args)
 
 
 def test_open_names_its_door_and_needs_a_nonce():
-    rule = contract.COMMANDS["open"]
-    assert msgspec.convert({"door": "A3"}, rule.args) == contract.Open("A3")
+    rule = commands.COMMANDS["open"]
+    assert msgspec.convert({"door": "A3"}, rule.args) == commands.Open("A3")
     assert (rule.kind, rule.scope) == (Kind.ACTUATION, "open")
+
+
+def test_declaring_a_compartment_empty_takes_two_persons_and_bookings_may_wait():
+    two = {name for name, rule in commands.COMMANDS.items() if rule.persons == 2}
+    waiting = {name for name, rule in commands.COMMANDS.items() if rule.kind is Kind.BOOKING}
+    assert two == {"clear"}
+    assert waiting == {"expect", "cancel", "extend", "reissue"}

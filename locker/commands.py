@@ -1,0 +1,68 @@
+"""What a locker can be told: its commands and their arguments."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from edge.command import Kind, Rule
+from edge.issuers import BOOK, CLEAR, OPEN
+from locker.contract import DoorName, Id
+
+MAX_HOLD_HOURS = 2160
+"""90 days, all extensions included: a compartment is no cellar."""
+
+HoldHours = Annotated[int, msgspec.Meta(ge=1, le=MAX_HOLD_HOURS)]
+
+
+class Open(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of the command ``open``: one door. There is no "open all"."""
+
+    door: DoorName
+
+
+class Clear(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of ``clear``: somebody has looked, the compartment is empty and its door works. Opens nothing.
+
+    A parcel that is known to be inside must be named by ``parcel``: it is then declared gone with its code.
+    """
+
+    door: DoorName
+    parcel: Id | None = None
+
+
+class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of ``expect``: a parcel will come under the booking that is the subject.
+
+    It is held ``hold_hours`` from its deposit on. ``low``: only a door in reach of a seated person will do.
+    """
+
+    size: Literal["S", "M", "L"]
+    hold_hours: HoldHours
+    low: bool = False
+
+
+class Cancel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of ``cancel``: the parcel will not come after all."""
+
+
+class Extend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of ``extend``: hold it so much longer; once overdue, so much from now on."""
+
+    hours: HoldHours
+
+
+class Reissue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of ``reissue``: a new code, as a ``locker.code.issued``; the former one is dead."""
+
+
+COMMANDS: Final[dict[str, Rule]] = {
+    "open": Rule(Kind.ACTUATION, OPEN, Open),
+    "clear": Rule(Kind.ACTUATION, CLEAR, Clear, persons=2),
+    "expect": Rule(Kind.BOOKING, BOOK, Expect),
+    "cancel": Rule(Kind.BOOKING, BOOK, Cancel),
+    "extend": Rule(Kind.BOOKING, BOOK, Extend),
+    "reissue": Rule(Kind.BOOKING, BOOK, Reissue),
+}
+"""Every command of a locker. The subject is the door, or the booking's id."""
