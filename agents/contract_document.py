@@ -42,8 +42,10 @@ _PROOFS: Final = {
     Kind.BOOKING: "Carries a `rev` that rises with every command on its subject, and an `exp`: it may wait for days.",
     Kind.NONCE: "Carries the `session` of the node's presence; the answer has `data.nonce`.",
 }
-_SENT_SIGNED = ("result",)
+_SENT_SIGNED = ("result", "reported")
 """Of what is signed, that which the node itself signs."""
+_KEPT = ("desired", "issuers", "reported")
+"""Of what is signed, that which a broker keeps for whoever comes later."""
 
 
 def asyncapi() -> Json:
@@ -103,7 +105,8 @@ def _messages() -> Json:
         name = _batch(event_class)
         messages[name] = _message(name, _JSON, payload, "Events of the class in order, while a backlog is drained.")
     for name, rule in COMMANDS.items():
-        told = f"{about(rule.args)}\n\n{_PROOFS[rule.kind]} Its issuer needs the scope `{rule.scope}`."
+        who = "Its issuer needs" if rule.persons == 1 else "Two people sign it, each with"
+        told = f"{about(rule.args)}\n\n{_PROOFS[rule.kind]} {who} the scope `{rule.scope}`."
         messages[_command(name)] = _signed(_command(name), jose.COMMAND, command_schema(name), told)
     for name, (typ, claims) in SIGNED.items():
         messages[name] = _signed(name, typ, reference(claims), about(claims))
@@ -118,7 +121,8 @@ def _message(name: str, content_type: str, payload: Json, told: str) -> Json:
 
 
 def _signed(name: str, typ: str, claims: Json, told: str) -> Json:
-    text = {"type": "string", "description": "A JWS, signed with Ed25519.", "maxLength": jose.MAX_TOKEN_BYTES}
+    form = "A JWS by Ed25519: compact, or general JSON where two people sign."
+    text = {"type": "string", "description": form, "maxLength": jose.MAX_TOKEN_BYTES}
     return {**_message(name, _JOSE, text, told), "x-jws": {"typ": typ, "claims": claims}}
 
 
@@ -164,6 +168,7 @@ def _channels() -> Json:
     channels["ack"] = _channel(topics.ack("consumer"), ["ack"], consumer="As the node's configuration names it.")
     channels["desired"] = _channel(topics.desired, ["desired"])
     channels["issuers"] = _channel(topics.issuers, ["issuers"])
+    channels["reported"] = _channel(topics.reported, ["reported"])
     return channels
 
 
@@ -191,7 +196,7 @@ def _operations() -> Json:
         operations[f"receive.{_command(name)}"] = {**_operation("receive", _command(name)), **reply}
     for name in SIGNED:
         action = "send" if name in _SENT_SIGNED else "receive"
-        operations[f"{action}.{name}"] = _operation(action, name, retain=name in ("desired", "issuers"))
+        operations[f"{action}.{name}"] = _operation(action, name, retain=name in _KEPT)
     return operations
 
 

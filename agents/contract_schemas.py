@@ -12,10 +12,11 @@ from edge import contract as node_contract
 from edge import jose
 from edge.acks import Ack
 from edge.command import NONCE_RULES, PROOF, Claims, Rule
-from edge.document import Desired
+from edge.document import Desired, Reported
 from edge.event import CloudEvent, EventClass
 from edge.issuers import IssuersDocument
 from edge.result import Result
+from locker import commands as locker_commands
 from locker import contract as locker_contract
 
 Json = dict[str, Any]
@@ -30,13 +31,14 @@ EVENTS: Final[dict[str, tuple[type[msgspec.Struct], EventClass | None]]] = {
 }
 """Every event of every role: the struct of its data and its class, None where it carries the class it tells of."""
 
-COMMANDS: Final[dict[str, Rule]] = {**NONCE_RULES, **locker_contract.COMMANDS}
+COMMANDS: Final[dict[str, Rule]] = {**NONCE_RULES, **locker_commands.COMMANDS}
 """Every command of every role."""
 
 SIGNED: Final[dict[str, tuple[str, type[msgspec.Struct]]]] = {
     "ack": (jose.ACK, Ack),
     "result": (jose.RESULT, Result),
     "desired": (jose.DESIRED, Desired),
+    "reported": (jose.REPORTED, Reported),
     "issuers": (jose.ISSUERS, IssuersDocument),
 }
 """What else travels as a JWS: its ``typ`` and its claims."""
@@ -70,7 +72,9 @@ def command_schema(name: str) -> Json:
     """The command's claims with references to ``COMPONENTS``."""
     rule = COMMANDS[name]
     special: Json = {"name": {"const": name}, "args": reference(rule.args)}
-    special |= {proof: {"type": "integer" if proof in ("rev", "exp") else "string"} for proof in PROOF[rule.kind]}
+    special |= {
+        proof: {"type": "integer" if proof in ("rev", "exp") else "string"} for proof in sorted(PROOF[rule.kind])
+    }
     wanted = {"type": "object", "properties": special, "required": sorted(PROOF[rule.kind])}
     return {"allOf": [reference(Claims), wanted]}
 
