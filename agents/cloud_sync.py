@@ -14,7 +14,7 @@ from cloud_sync.client_mqtt import BrokerSettings, MqttBroker, TlsFiles
 from cloud_sync.pump import Pacing
 from cloud_sync.service import CloudSync
 from edge.health import Health
-from edge.health_http import serve_health
+from edge.health_http import CountedBy, serve_health
 from edge.health_systemd import Notifier, feed
 from edge.link_socket import connect
 from edge.supervisor import OnDeath, Supervisor
@@ -56,7 +56,15 @@ async def run_cloud_sync(settings: NodeSettings, base: Path) -> None:
     supervisor.keep("carry", sync.run, on_death=OnDeath.RESTART)
     if settings.health:
         path = base / settings.health / "cloud-sync.sock"
-        supervisor.keep("health", lambda: serve_health(path, health, CollectorRegistry(), clock))
+        metrics = CollectorRegistry()
+        metrics.register(
+            CountedBy(
+                "lastmile_message_dropped",
+                "Messages from the broker that were not passed on.",
+                lambda: {("message", reason): count for reason, count in sync.dropped.items()},
+            )
+        )
+        supervisor.keep("health", lambda: serve_health(path, health, metrics, clock))
     notifier = Notifier(os.environ, pid=os.getpid())
     notifier.ready()
     supervisor.keep("watchdog", lambda: feed(notifier, health, clock))

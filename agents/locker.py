@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import os
 import pwd
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +15,16 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 import web
+from agents.locker_downlink import STATUS, Downlink, local_time, software
 from agents.locker_upkeep import LockerUpkeep
 from agents.settings import NodeSettings
 from agents.trust import read_trust
 from edge import jose, log
-from edge.command import Command
-from edge.command_desk import CommandDesk, Ended, Take
-from edge.errors import ConfigError, DeviceError, StoreError, VerificationError
+from edge.errors import ConfigError, DeviceError, StoreError
 from edge.floored_clock import FlooredClock
 from edge.health import Health
-from edge.health_http import serve_health
+from edge.health_http import CountedBy, serve_health
 from edge.health_systemd import Notifier, feed
-from edge.inbox_sql import SqlInbox
 from edge.issuers import BADGE
 from edge.journal import Limits
 from edge.journal_open_sql import Place, open_journal
@@ -37,7 +34,7 @@ from edge.journal_upkeep_asyncio import Upkeep
 from edge.link import Out, Serving
 from edge.link_desk_sql import HeldIssuers, RoleFacts, RoleLinkDesk
 from edge.link_socket import LinkServer
-from edge.nonce import NonceBook
+from edge.refusals import RefusalMeter
 from edge.result import Status
 from edge.serial_asyncio import SerialPort
 from edge.supervisor import OnDeath, Supervisor
@@ -45,13 +42,13 @@ from edge.system_clock import SystemClock, boot_id
 from edge.time_floor_sql import keep_time, resume_time
 from locker.board_serial import SerialBoards, Wiring
 from locker.cabinet_asyncio import Cabinet
-from locker.commands import COMMANDS, Open
 from locker.compartment import Compartment, Size
-from locker.door import Done, Outcome
+from locker.door import Done
 from locker.kiosk_http import build_kiosk, listen_kiosk, serve_kiosk
 from locker.latch import Latch
 from locker.ledger_file import overtake_ledger, rebuild_ledger
 from locker.ledger_sql import LOCKER_STEPS, LedgerStore, RunningTime, SqlLedger
+from locker.office_asyncio import Office
 from locker.pickup_code import issue
 from locker.service import LockerService, Terms
 from locker.sessions_asyncio import Sessions
@@ -63,18 +60,6 @@ POLL_LIMIT_S = 30.0
 UPKEEP_LIMIT_S = 60.0
 """A slow card may sync for seconds; a minute without a commit means that nothing can be kept."""
 TOKEN_BYTES = 32
-
-_STATUS = {
-    Outcome.OPENED: Status.DONE,
-    Outcome.JAMMED: Status.FAILED,
-    Outcome.UNSENT: Status.FAILED,
-    Outcome.UNKNOWN: Status.UNKNOWN,
-}
-
-
-def software() -> str:
-    """The release that runs, as presence and HELLO tell it."""
-    return importlib.metadata.version("lastmile-edge")
 
 
 class LockerAgent:
@@ -136,28 +121,29 @@ class LockerAgent:
         service = self._service(store, issuers)
         cabinet = await self._cabinet(service)
         service.attach(cabinet)
-        nonces = NonceBook(os.urandom)
         server: LinkServer
 
-        def send(command: str, result: bytes) -> None:
-            server.push(Out("res", command, result))
+        def push(out: Out) -> None:
+            server.push(out)
 
-        desk = CommandDesk(
-            identity=trust.identity,
-            session=journal.session,
-            role_key=trust.role,
-            clock=clock,
-            nonces=nonces,
-            inbox=(inbox := SqlInbox(journal)),
-            rules={"open": COMMANDS["open"]},
-            acts={"open": _open_door(service)},
-            send=send,
+        downlink = Downlink(
+            self._settings,
+            trust,
+            journal,
+            clock,
+            issuers,
+            service=service,
+            office=Office(store, cabinet, self._make_code),
+            push=push,
         )
-        link_desk = self._link_desk(journal, issuers, desk, cabinet)
+        await downlink.desired.load()
+        link_desk = self._link_desk(journal, issuers, downlink, cabinet)
         server = LinkServer(self._base / self._settings.link.socket, link_desk, uids=_uids(self._settings), clock=clock)
         journal.on_growth = server.wake
-        await self._recover(service, desk, inbox, store)
+        await self._recover(service, downlink, store)
+        await downlink.desired.report()
         self._keep_tasks(journal, cabinet, server, upkeep, store)
+        self._keep_downlink(downlink, link_desk, server)
         await self._open_kiosk(service)
         try:
             await self._supervisor.run_until_signal()
@@ -170,13 +156,8 @@ class LockerAgent:
 
     def _service(self, store: LedgerStore, issuers: HeldIssuers) -> LockerService:
         trust, clock = self._trust, self._clock
-        terms = Terms(trust.identity.node, self._settings.locker.terms.hold_hours * 3600.0)
-
-        def make_code(taken: Callable[[bytes], bool], parcel: str) -> IssuedCode:
-            code = issue(os.urandom, trust.hasher, taken)
-            told = {"parcel": parcel, "code": code.typed, "extension": code.extension}
-            sealed = jose.seal(msgspec.json.encode(told), trust.hub).decode()
-            return IssuedCode(trust.hasher.of(code), sealed, trust.hub.kid)
+        hold_s = self._settings.locker.terms.hold_hours * 3600.0
+        terms = Terms(trust.identity.node, hold_s, local=local_time)
 
         def read_badge(token: str) -> Mapping[str, Any]:
             wall = clock.wall() if clock.trusted() else None
@@ -191,10 +172,17 @@ class LockerAgent:
             sessions=Sessions(os.urandom),
             clock=clock,
             hasher=trust.hasher,
-            issue=make_code,
+            issue=self._make_code,
             read_badge=read_badge,
             background=lambda name, work: self._supervisor.spawn(name, work, fatal=True),
         )
+
+    def _make_code(self, taken: Callable[[bytes], bool], parcel: str) -> IssuedCode:
+        trust = self._trust
+        code = issue(os.urandom, trust.hasher, taken)
+        told = {"parcel": parcel, "code": code.typed, "extension": code.extension}
+        sealed = jose.seal(msgspec.json.encode(told), trust.hub).decode()
+        return IssuedCode(trust.hasher.of(code), sealed, trust.hub.kid)
 
     async def _cabinet(self, service: LockerService) -> Cabinet:
         locker = self._settings.locker
@@ -226,7 +214,7 @@ class LockerAgent:
             self._log.error("bus.address_shared", board=board, answers=answers, remedy=remedy)
 
     def _link_desk(
-        self, journal: SqlJournal, issuers: HeldIssuers, desk: CommandDesk, cabinet: Cabinet
+        self, journal: SqlJournal, issuers: HeldIssuers, downlink: Downlink, cabinet: Cabinet
     ) -> RoleLinkDesk:
         identity = self._trust.identity
         return RoleLinkDesk(
@@ -234,18 +222,19 @@ class LockerAgent:
             journal=journal,
             reader=JournalReader(self._place.database, identity.source, journal.session, self._clock),
             issuers=issuers,
-            commands=desk,
+            commands=downlink.desk,
             clock=self._clock,
             serving=lambda: any(cabinet.serviceable(door) for door in cabinet.compartments),
+            desired=downlink.desired,
         )
 
-    async def _recover(self, service: LockerService, desk: CommandDesk, inbox: SqlInbox, store: LedgerStore) -> None:
+    async def _recover(self, service: LockerService, downlink: Downlink, store: LedgerStore) -> None:
         """Follow what a crash cut short; a command whose door is not being followed has no outcome to be known."""
         followed: dict[str, asyncio.Future[Status]] = {}
         loop = asyncio.get_running_loop()
 
         async def ended(jti: str, done: Done) -> None:
-            followed[jti].set_result(_STATUS[done.outcome])
+            followed[jti].set_result(STATUS[done.outcome])
 
         followed.update({jti: loop.create_future() for jti in await service.recover(ended)})
 
@@ -256,8 +245,8 @@ class LockerAgent:
             opened = await store.keep(lambda ledger: ledger.opened_by_command(jti))
             return Status.DONE if opened else Status.UNKNOWN
 
-        if await inbox.unfinished():
-            self._supervisor.spawn("recover-commands", lambda: desk.recover(outcome), fatal=True)
+        if await downlink.inbox.unfinished():
+            self._supervisor.spawn("recover-commands", lambda: downlink.desk.recover(outcome), fatal=True)
 
     def _keep_tasks(
         self, journal: SqlJournal, cabinet: Cabinet, server: LinkServer, upkeep: LockerUpkeep, store: LedgerStore
@@ -276,9 +265,19 @@ class LockerAgent:
         keep("time", lambda: keep_time(journal, clock))
         keep("upkeep", lambda: upkeep.sweep(store, cabinet.in_service))
         keep("serving", lambda: self._tell_serving(cabinet, server))
-        if self._settings.health:
-            path = self._base / self._settings.health / "role.sock"
-            keep("health", lambda: serve_health(path, health, CollectorRegistry(), clock))
+
+    def _keep_downlink(self, downlink: Downlink, link_desk: RoleLinkDesk, server: LinkServer) -> None:
+        """What was refused is told by the minute, what can never matter again is forgotten, and both can be scraped."""
+        meter = RefusalMeter({"command": downlink.desk.refused, "document": link_desk.refused})
+        self._supervisor.keep("refusals", lambda: downlink.tell_refusals(meter))
+        self._supervisor.keep("inbox", downlink.forget_old)
+        if not self._settings.health:
+            return
+        metrics = CollectorRegistry()
+        every = RefusalMeter({"command": downlink.desk.refused, "document": link_desk.refused, "link": server.refused})
+        metrics.register(CountedBy("lastmile_input_refused", "What came from outside and was refused.", every.totals))
+        path = self._base / self._settings.health / "role.sock"
+        self._supervisor.keep("health", lambda: serve_health(path, self._health, metrics, self._clock))
 
     async def _tell_serving(self, cabinet: Cabinet, server: LinkServer) -> None:
         told: bool | None = None
@@ -302,24 +301,6 @@ class LockerAgent:
         notifier.ready()
         self._log.info("locker.ready", node=self._trust.identity.node, kiosk=f"http://{host}:{kiosk.port}/")
         self._supervisor.keep("watchdog", lambda: feed(notifier, self._health, self._clock))
-
-
-def _open_door(service: LockerService) -> Callable[[Command, msgspec.Struct, Take, Ended], Awaitable[None]]:
-    async def act(command: Command, args: msgspec.Struct, take: Take, ended: Ended) -> None:
-        if not isinstance(args, Open) or args.door != command.claims.subject:
-            # The nonce was given out for the subject: arguments may not name another door.
-            raise VerificationError("bad_args", "the door is not the command's subject", remedy="name one door")
-
-        async def told(done: Done) -> None:
-            await ended(_STATUS[done.outcome], done.doubt.value if done.doubt else done.outcome.value)
-
-        await service.open_by_command(args.door, command.claims.jti, _taking(take), told)
-
-    return act
-
-
-def _taking(take: Take) -> Callable[[Any], None]:
-    return lambda ledger: take(ledger.transaction)
 
 
 def boot_token(path: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from edge import log
 from edge.clock import Clock
 from edge.errors import StoreError
-from locker import contract
+from locker import bookings, contract
 from locker.contract import Reason, draft
 from locker.ledger_file import newest_copy, read_ledger, write_copy
 from locker.ledger_sql import LedgerStore, SqlLedger
@@ -137,6 +137,7 @@ def _sweep(ledger: SqlLedger, works: set[str], passed: float) -> bool:
         else:
             event = contract.BadgeRefused(cause=reason, minute=minute, count=count)
         ledger.append(draft(event))
+    changed = bookings.lapse(ledger) or changed
     ledger.forget_old()
     return changed
 

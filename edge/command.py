@@ -65,13 +65,14 @@ class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 class Command(msgspec.Struct, frozen=True):
     """A command that is proven, not yet admitted.
 
-    ``kids`` are the keys that signed it, the one of ``iss`` first. ``digest`` (hex SHA-256 of the token) tells a repeat
-    from a second command under the same ``jti``.
+    ``kids`` are the keys that signed it, the one of ``iss`` first; ``cosigner`` is the second one's name, "" for none.
+    ``digest`` (hex SHA-256 of the token) tells a repeat from a second command under the same ``jti``.
     """
 
     claims: Claims
     kids: tuple[str, ...]
     digest: str
+    cosigner: str = ""
 
     @property
     def kid(self) -> str:
@@ -105,12 +106,14 @@ NONCE_RULES: Final[Mapping[str, Rule]] = {"nonce": Rule(Kind.NONCE, NONCE, Nonce
 class Present(msgspec.Struct, frozen=True):
     """What a command is held against. ``wall`` is None while the clock is not trusted.
 
-    ``held_rev`` is the highest revision seen for the command's subject, 0 for none.
+    ``passed`` are wall seconds that have surely gone by, whatever the clock says. ``held_rev`` is the highest revision
+    seen for the command's subject, 0 for none.
     """
 
     session: str
     mono: float
     wall: float | None
+    passed: float = 0.0
     held_rev: int = 0
 
 
@@ -125,7 +128,8 @@ def read_command(token: bytes, issuers: Issuers, identity: Identity) -> Command:
     require_audience(claimed.get("aud"), identity.audience)
     claims = claims_as(claimed, Claims)
     require_issuer(claims.iss, issuers.listed(signed[0].kid))
-    return Command(claims, tuple(each.kid for each in signed), hashlib.sha256(token).hexdigest())
+    cosigner = issuers.listed(signed[1].kid).name if len(signed) > 1 else ""
+    return Command(claims, tuple(each.kid for each in signed), hashlib.sha256(token).hexdigest(), cosigner)
 
 
 def admit(
@@ -201,7 +205,7 @@ def _require_booking(claims: Claims, present: Present) -> None:
     rev, exp = claims.rev or 0, claims.exp or 0
     if not claims.iat < exp <= claims.iat + MAX_WAIT_S:
         raise refused("bad_claims", "a booking that never expires", f"let it expire within {MAX_WAIT_S} s")
-    if present.wall is not None and present.wall >= exp:
+    if max(present.wall or 0.0, present.passed) >= exp:
         raise refused("expired", "a booking past its expiry", "sign a new one if it is still wanted")
     if rev <= present.held_rev:
         raise refused("superseded", f"revision {rev}, and {present.held_rev} was seen", "nothing: a newer one holds")

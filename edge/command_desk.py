@@ -40,6 +40,7 @@ class _Asked(msgspec.Struct, frozen=True):
     issuer: str
     name: str
     subject: str
+    cosigner: str = ""
 
 
 class Inbox(Protocol):
@@ -47,12 +48,19 @@ class Inbox(Protocol):
 
     async def find(self, jti: str) -> Known | None: ...
 
-    async def reject(self, command: Command, result: bytes, event: Draft) -> None:
-        """Keep a command that was refused, and the event that tells of it."""
+    async def held_rev(self, subject: str) -> int:
+        """The highest revision seen for a booking, 0 for none."""
         ...
 
-    def take(self, transaction: Any, command: Command, result: bytes, event: Draft) -> None:
-        """Within a transaction of the role: the command is accepted, its ``jti`` spent."""
+    async def reject(self, command: Command, result: bytes, event: Draft, *, seen: bool) -> None:
+        """Keep a command that was refused, and the event that tells of it.
+
+        ``seen``: it was the role that refused it, so its revision is spent and no older one is done after it.
+        """
+        ...
+
+    def take(self, transaction: Any, command: Command, status: Status, result: bytes, event: Draft) -> None:
+        """Within a transaction of the role: the command is accepted or already done, its ``jti`` and ``rev`` spent."""
         ...
 
     async def finish(self, jti: str, status: Status, result: bytes, event: Draft) -> None: ...
@@ -67,7 +75,16 @@ UNENTITLED = frozenset(
 )
 """Refusals that say nothing of the command, only that its signer may not send it: counted and answered, not kept."""
 
-Take = Callable[[Any], None]
+
+class Take(Protocol):
+    """Spends the command in the role's own transaction, before anything moves.
+
+    ``status`` is ``DONE`` where that transaction is all there is to do; then ``Ended`` is not called.
+    """
+
+    def __call__(self, transaction: Any, status: Status = Status.ACCEPTED) -> None: ...
+
+
 Ended = Callable[[Status, str], Awaitable[None]]
 Act = Callable[[Command, msgspec.Struct, Take, Ended], Awaitable[None]]
 """Does an admitted command: calls ``take`` in the transaction before anything moves, ``ended`` when it is over.
@@ -79,7 +96,8 @@ Raises ``VerificationError`` when the role's own rules refuse it; then nothing w
 class CommandDesk:
     """One per role agent.
 
-    ``acts`` has what each command does, ``rules`` what it must carry; ``send`` publishes a late result.
+    ``acts`` has what each command does, ``rules`` what it must carry; ``send`` publishes a late result. ``passed``
+    tells the wall seconds that have surely gone by, also while the clock is not trusted.
     """
 
     def __init__(  # noqa: PLR0913  everything it touches is handed in
@@ -94,6 +112,7 @@ class CommandDesk:
         rules: Mapping[str, Rule],
         acts: Mapping[str, Act],
         send: Callable[[str, bytes], None],
+        passed: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._identity = identity
         self._session = session
@@ -104,6 +123,7 @@ class CommandDesk:
         self._rules = {**NONCE_RULES, **rules}
         self._acts = acts
         self._send = send
+        self._passed = passed
         self.refused: dict[str, int] = {}
         """Tokens that were not even commands for this node, by reason: counted, never answered."""
 
@@ -121,16 +141,15 @@ class CommandDesk:
         if known is not None:
             return self._answer_again(command, known)
         try:
-            args = self._admit(command, issuers)
+            args = await self._admit(command, issuers)
             if isinstance(args, NonceArgs):
                 return ((command.claims.jti, self._nonce(command, args)),)
+        except VerificationError as error:
+            return await self._reject(command, error.reason, seen=False)
+        try:
             return await self._do(command, args)
         except VerificationError as error:
-            if error.reason in UNENTITLED:
-                # A revoked or foreign key gets no row for each try: it could fill the disk.
-                self._count(error.reason)
-                return ((command.claims.jti, self._result(_asked(command), Status.REJECTED, error.reason)),)
-            return await self._reject(command, error.reason)
+            return await self._reject(command, error.reason, seen=True)
 
     async def recover(self, outcome: Callable[[str], Awaitable[Status]]) -> None:
         """After a crash: give every command without outcome the one that ``outcome(jti)`` found out."""
@@ -146,9 +165,15 @@ class CommandDesk:
             return ((command.claims.jti, known.result),)
         return ((command.claims.jti, self._result(_asked(command), Status.REJECTED, "id_used")),)
 
-    def _admit(self, command: Command, issuers: Issuers) -> msgspec.Struct:
-        clock = self._clock
-        present = Present(self._session, clock.mono(), clock.wall() if clock.trusted() else None)
+    async def _admit(self, command: Command, issuers: Issuers) -> msgspec.Struct:
+        clock, claims = self._clock, command.claims
+        present = Present(
+            session=self._session,
+            mono=clock.mono(),
+            wall=clock.wall() if clock.trusted() else None,
+            passed=self._passed(),
+            held_rev=await self._inbox.held_rev(claims.subject) if claims.rev is not None else 0,
+        )
         return admit(command, self._rules, issuers, self._identity.node, present=present, nonces=self._nonces)
 
     def _nonce(self, command: Command, args: NonceArgs) -> bytes:
@@ -158,26 +183,33 @@ class CommandDesk:
 
     async def _do(self, command: Command, args: msgspec.Struct) -> Results:
         asked = _asked(command)
-        accepted = self._result(asked, Status.ACCEPTED, "")
+        answer = self._result(asked, Status.ACCEPTED, "")
 
-        def take(transaction: Any) -> None:
-            self._inbox.take(transaction, command, accepted, _event(asked, Status.ACCEPTED, ""))
+        def take(transaction: Any, status: Status = Status.ACCEPTED) -> None:
+            nonlocal answer
+            if status is not Status.ACCEPTED:
+                answer = self._result(asked, status, "")
+            self._inbox.take(transaction, command, status, answer, _event(asked, status, ""))
 
         async def ended(status: Status, reason: str) -> None:
             await self._finish(asked, status, reason)
 
         await self._acts[command.claims.name](command, args, take, ended)
-        return ((asked.jti, accepted),)
+        return ((asked.jti, answer),)
 
     async def _finish(self, asked: _Asked, status: Status, reason: str) -> None:
         final = self._result(asked, status, reason)
         await self._inbox.finish(asked.jti, status, final, _event(asked, status, reason))
         self._send(asked.jti, final)
 
-    async def _reject(self, command: Command, reason: str) -> Results:
+    async def _reject(self, command: Command, reason: str, *, seen: bool) -> Results:
         asked = _asked(command)
         result = self._result(asked, Status.REJECTED, reason)
-        await self._inbox.reject(command, result, _event(asked, Status.REJECTED, reason))
+        if reason in UNENTITLED:
+            # A revoked or foreign key gets no row for each try: it could fill the disk.
+            self._count(reason)
+        else:
+            await self._inbox.reject(command, result, _event(asked, Status.REJECTED, reason), seen=seen)
         return ((asked.jti, result),)
 
     def _result(self, asked: _Asked, status: Status, reason: str, data: dict[str, str] | None = None) -> bytes:
@@ -195,7 +227,7 @@ class CommandDesk:
 
 def _asked(command: Command) -> _Asked:
     claims = command.claims
-    return _Asked(claims.jti, claims.iss, claims.name, claims.subject)
+    return _Asked(claims.jti, claims.iss, claims.name, claims.subject, command.cosigner)
 
 
 def _event(asked: _Asked, status: Status, reason: str) -> Draft:
@@ -203,6 +235,7 @@ def _event(asked: _Asked, status: Status, reason: str) -> Draft:
         command=asked.jti,
         name=asked.name,
         issuer=asked.issuer,
+        cosigner=asked.cosigner,
         target=asked.subject,
         status=status.value,
         reason=reason,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from edge.clock import Clock
 from edge.health import Health
@@ -22,6 +24,22 @@ REQUEST_S = 5.0
 
 MAX_CLIENTS = 8
 """At once: a scraper, a doctor, a person. Whoever comes above that is turned away."""
+
+
+class CountedBy(Collector):
+    """A counter ``name`` with the labels ``what`` and ``reason``, read from ``totals`` at each scrape."""
+
+    def __init__(self, name: str, about: str, totals: Callable[[], Mapping[tuple[str, str], int]]) -> None:
+        self._name = name
+        self._about = about
+        self._totals = totals
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        family = CounterMetricFamily(self._name, self._about, labels=["what", "reason"])
+        for labels, count in sorted(self._totals().items()):
+            family.add_metric(labels, count)
+        yield family
+
 
 _Answer: TypeAlias = tuple[HTTPStatus, str, bytes]
 

@@ -13,6 +13,7 @@ import msgspec
 from edge.acks import read_ack
 from edge.clock import Clock
 from edge.command_desk import CommandDesk, Results
+from edge.desired_sql import HeldDesired
 from edge.errors import StoreCorrupt, VerificationError
 from edge.identity import Identity
 from edge.issuers import Issuers, read_issuers
@@ -59,6 +60,8 @@ class HeldIssuers:
         self._roots = roots
         self._journal = journal
 
+        self._token = b""
+
     async def load(self) -> None:
         """Take up what an earlier run was given, where that is newer.
 
@@ -68,16 +71,25 @@ class HeldIssuers:
         if token is not None:
             with contextlib.suppress(VerificationError):
                 self.now = read_issuers(token.encode(), self._roots, held_version=self.now.version)
+                self._token = token.encode()
 
     async def offer(self, token: bytes) -> None:
-        """Take a newer document; raises ``VerificationError`` for any other. One at a time."""
+        """Take a newer document; raises ``VerificationError`` for any other. One at a time.
+
+        The same bytes once more, as a broker brings them at every connection, are no news.
+        """
+        if token == self._token:
+            return
         fresh = read_issuers(token, self._roots, held_version=self.now.version)
         await self._journal.write(lambda transaction: write_fact(transaction.sql, _ISSUERS, token.decode()))
-        self.now = fresh
+        self.now, self._token = fresh, token
 
 
 class RoleLinkDesk:
-    """``edge.link_socket.LinkDesk``. ``serving`` says whether the role can serve people now."""
+    """``edge.link_socket.LinkDesk``. ``serving`` says whether the role can serve people now.
+
+    ``desired`` is None for a role that no document changes.
+    """
 
     def __init__(
         self,
@@ -89,11 +101,13 @@ class RoleLinkDesk:
         commands: CommandDesk,
         clock: Clock,
         serving: Callable[[], bool],
+        desired: HeldDesired | None = None,
     ) -> None:
         self._facts = facts
         self._journal = journal
         self._reader = reader
         self._issuers = issuers
+        self._desired = desired
         self._commands = commands
         self._clock = clock
         self._serving = serving
@@ -122,6 +136,8 @@ class RoleLinkDesk:
 
     async def _welcome(self, n: int) -> Welcome:
         facts, identity = self._facts, self._facts.identity
+        if self._desired is not None:
+            self._desired.report_again()
         return Welcome(
             n=n,
             tenant=identity.tenant,
@@ -164,14 +180,22 @@ class RoleLinkDesk:
     async def _take(self, request: Offer) -> Results:
         if request.kind == "cmd":
             return await self._commands.offer(request.token, self._issuers.now)
-        if request.kind == _ISSUERS:
-            try:
-                await self._issuers.offer(request.token)
-            except VerificationError as error:
-                self._count(error.reason)
+        try:
+            await self._take_document(request)
+        except VerificationError as error:
+            self._count(error.reason)
+        return ()
+
+    async def _take_document(self, request: Offer) -> None:
+        if request.kind == "desired" and self._desired is not None:
+            await self._desired.offer(request.token)
+        elif request.kind == _ISSUERS:
+            before = self._issuers.now.version
+            await self._issuers.offer(request.token)
+            if self._desired is not None and self._issuers.now.version != before:
+                await self._desired.report()
         else:
             self._count("unknown_kind")
-        return ()
 
     async def _views(self) -> tuple[JournalView, ...]:
         return await self._in_thread(self._reader.views)

@@ -73,6 +73,13 @@ def configure(*, level: str = "info", stream: TextIO | None = None, pretty: bool
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
 
 
+def set_level(level: str) -> None:
+    """From here on write what is of ``level`` or above, for every logger of the process."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(number))
+    logging.getLogger().setLevel(max(number, logging.WARNING))
+
+
 def scrub(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """A structlog processor: hide what is secret by its key's name or by its looks, at any depth."""
     return {scrub_text(name): _value(name, value, 0) for name, value in event.items()}

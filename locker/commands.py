@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -13,7 +14,14 @@ from locker.contract import DoorName, Id
 MAX_HOLD_HOURS = 2160
 """90 days, all extensions included: a compartment is no cellar."""
 
+_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
 HoldHours = Annotated[int, msgspec.Meta(ge=1, le=MAX_HOLD_HOURS)]
+
+
+def is_id(text: str) -> bool:
+    """Whether ``text`` can stand where an ``Id`` is asked for."""
+    return _ID.fullmatch(text) is not None
 
 
 class Open(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,7 +6,6 @@ Bookings, couriers, sessions and attempts are random ids. No field may ever hold
 from __future__ import annotations
 
 import enum
-import re
 from typing import Annotated, ClassVar, Final, Literal
 
 import msgspec
@@ -22,14 +21,6 @@ let a line break follow.
 
 Id = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}(?!\n)$")]
 """An opaque random id. A tracking number is not one: it can be looked up."""
-
-
-_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-
-
-def is_id(text: str) -> bool:
-    """Whether ``text`` can stand where an ``Id`` is asked for."""
-    return _ID.fullmatch(text) is not None
 
 
 class DoorState(enum.Enum):
@@ -72,6 +63,8 @@ class Reason(enum.Enum):
     """The booking is not expected here, or its parcel already lies here."""
     NO_ROOM = "no_room"
     """No free compartment of that size and height."""
+    CLOSED = "closed"
+    """Deposits are taken at other hours. Collections always are."""
 
 
 class Cause(enum.Enum):
@@ -103,6 +96,22 @@ class BlockCause(enum.Enum):
     FORCED = "forced"
     NOT_EMPTY = "not_empty"
     STAFF = "staff"
+
+
+class BookingChange(enum.Enum):
+    """What became of a booking."""
+
+    EXPECTED = "expected"
+    CANCELLED = "cancelled"
+    LAPSED = "lapsed"
+    """Nobody brought the parcel for as long as one may be waited for."""
+    EXTENDED = "extended"
+    REISSUED = "reissued"
+    """Its parcel has a new code, told by ``locker.code.issued``; the former one is dead."""
+    STORED = "stored"
+    WITHDRAWN = "withdrawn"
+    """Its courier took the parcel along again: it is still expected."""
+    ENDED = "ended"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,6 +157,31 @@ class DepositWithdrawn(Event, frozen=True, kw_only=True):
     parcel: Id
     door: DoorName
     session: Id
+
+
+class ParcelRemoved(Event, frozen=True, kw_only=True):
+    """Two people have declared by ``command`` that the parcel does not lie here any more; its code is dead."""
+
+    TYPE = "parcel.removed"
+    SUBJECT = "parcel"
+    parcel: Id
+    door: DoorName
+    command: str
+
+
+class BookingChanged(Event, frozen=True, kw_only=True):
+    """``rev`` is the revision of the command that asked for it, 0 where none did.
+
+    ``hold_hours`` count from the deposit on; ``expires`` is until when a parcel that lies here is held, wall seconds.
+    """
+
+    TYPE = "locker.booking.changed"
+    SUBJECT = "booking"
+    booking: Id
+    change: BookingChange
+    rev: int = 0
+    hold_hours: int | None = None
+    expires: float | None = None
 
 
 class CodeIssued(Event, frozen=True, kw_only=True):
@@ -309,10 +343,11 @@ class CompartmentBlocked(Event, frozen=True, kw_only=True):
 
 
 class CompartmentReleased(Event, frozen=True, kw_only=True):
-    """Somebody has looked: the compartment is offered again."""
+    """Two people have looked: the compartment is empty and offered again. ``command`` is theirs."""
 
     TYPE = "locker.compartment.released"
     door: DoorName
+    command: str = ""
 
 
 class DoorSnapshot(Event, frozen=True, kw_only=True):
@@ -331,6 +366,8 @@ _EVENTS: Final[tuple[type[Event], ...]] = (
     DepositBegun,
     Deposited,
     DepositWithdrawn,
+    ParcelRemoved,
+    BookingChanged,
     CodeIssued,
     CodeAccepted,
     CodeRefused,

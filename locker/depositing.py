@@ -8,9 +8,10 @@ import msgspec
 
 from locker import badge, compartment, contract, parcel, settling
 from locker.badge import Badge, OwnDeposit, PinCharge, PinRefusal
+from locker.booking import BookingState
 from locker.compartment import Candidate, CompartmentInput, Size
 from locker.contract import Cause, Reason
-from locker.ledger import CompartmentRow, Ledger, Parcel
+from locker.ledger import Booking, CompartmentRow, Ledger, Parcel
 from locker.parcel import PRESENT, ParcelInput, ParcelState
 from locker.pickup_code import Refusal
 from locker.settling import Attempt
@@ -23,6 +24,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     booking: str
     size: Size
     low: bool
+    open: bool = True
+    """Whether new deposits are taken at this hour."""
+    shut: frozenset[str] = frozenset()
+    """Doors that the operator wants no deposit behind."""
 
 
 Look = Callable[[CompartmentRow], Candidate | None]
@@ -49,6 +54,11 @@ def _save(ledger: Ledger, bearer: Badge, charged: PinCharge) -> None:
 
 def place(ledger: Ledger, asked: Asked, look: Look, attempt: Attempt) -> str | Refusal:
     """Choose and take a compartment and announce its pulse; the courier's own one again shortly after."""
+    booked = ledger.booking(asked.booking)
+    if booked is not None:
+        if booked.state not in {BookingState.EXPECTED, BookingState.STORED}:
+            return Refusal(Reason.BOOKING_REFUSED)
+        asked = _as_booked(asked, booked)
     held = ledger.parcel(asked.booking)
     if held is not None and held.state in PRESENT:
         if not _was_given_up(ledger, asked.bearer, held):
@@ -56,7 +66,10 @@ def place(ledger: Ledger, asked: Asked, look: Look, attempt: Attempt) -> str | R
         settling.withdraw(ledger, held.parcel, held.door, attempt.session)
     elif held is not None and held.state is not ParcelState.WITHDRAWN:
         return Refusal(Reason.BOOKING_REFUSED)
-    candidates = [candidate for row in ledger.compartments() if (candidate := look(row)) is not None]
+    if not asked.open:
+        return Refusal(Reason.CLOSED)
+    offered = [row for row in ledger.compartments() if row.door not in asked.shut]
+    candidates = [candidate for row in offered if (candidate := look(row)) is not None]
     chosen = compartment.choose(candidates, asked.size, low=asked.low)
     if chosen is None:
         # No candidate at all: no board answers, which is another thing than a full cabinet.
@@ -69,6 +82,12 @@ def place(ledger: Ledger, asked: Asked, look: Look, attempt: Attempt) -> str | R
     )
     _announce(ledger, asked, _seen(candidates, door, attempt), door, again=False)
     return door
+
+
+def _as_booked(asked: Asked, booked: Booking) -> Asked:
+    """At least the size that was booked, and in reach if that was; the courier may see that it needs more."""
+    larger = asked.size if asked.size.fits(Size(booked.size)) else Size(booked.size)
+    return msgspec.structs.replace(asked, size=larger, low=asked.low or booked.low)
 
 
 def _was_given_up(ledger: Ledger, bearer: Badge, held: Parcel) -> bool:

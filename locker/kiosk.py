@@ -30,6 +30,7 @@ STATUS: dict[Reason, int] = {
     Reason.NOT_ALLOWED: 403,
     Reason.BOOKING_REFUSED: 409,
     Reason.NO_ROOM: 409,
+    Reason.CLOSED: 409,
 }
 """One HTTP status for each reason: 422 type it again, 404 and 410 no such door for you, 429 later, 409 not as things
 stand now. Always 4xx, also for ``out_of_service``: the server is well and knows that the door is not."""

@@ -13,6 +13,7 @@ import msgspec
 from edge.event import Draft, Stamp
 from edge.journal import Need
 from locker.attempts import Attempts
+from locker.booking import BookingState
 from locker.compartment import LedgerState
 from locker.contract import Cause
 from locker.parcel import ParcelState
@@ -36,6 +37,17 @@ class Parcel(msgspec.Struct, frozen=True, kw_only=True):
     expires: float | None = None
     stored_at: float | None = None
     coded: bool = False
+
+
+class Booking(msgspec.Struct, frozen=True, kw_only=True):
+    """A parcel that was announced. ``since`` is accumulated running seconds of the node when it last was."""
+
+    booking: str
+    state: BookingState
+    size: str
+    low: bool
+    hold_hours: int
+    since: float
 
 
 class Unlocking(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +120,14 @@ class Ledger(Protocol):
     def store_parcel(self, parcel: str, *, expires: float | None) -> None:
         """Note when the deposit was complete, and until when it is held."""
         ...
+
+    def set_expiry(self, parcel: str, expires: float) -> None: ...
+
+    def booking(self, booking: str) -> Booking | None: ...
+
+    def save_booking(self, booking: Booking) -> None: ...
+
+    def bookings(self, state: BookingState) -> list[Booking]: ...
 
     def compartments(self) -> list[CompartmentRow]: ...
 

@@ -18,7 +18,7 @@ from edge import log
 from edge.event import SEALED
 from edge.schema_sql import AUDIT, last_seq, place
 from locker.compartment import LedgerState
-from locker.ledger_sql import LEDGER_TABLES
+from locker.ledger_schema_sql import LEDGER_TABLES
 
 _SEAL = f'"type":"{SEALED}"'.encode()
 

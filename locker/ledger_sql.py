@@ -1,125 +1,51 @@
-"""The ledger in the node's database: its tables, and one transaction of it in the journal's writer thread."""
+"""The ledger in the node's database: one transaction of it in the journal's writer thread."""
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
 import msgspec
-from sqlalchemy import Column, Float, Integer, LargeBinary, MetaData, Table, Text
 
 from edge.clock import Clock
 from edge.event import Draft, Stamp
-from edge.inbox_sql import create_inbox
+from edge.inbox_sql import create_inbox, create_revisions
 from edge.journal import Need
 from edge.journal_sql import SqlJournal, SqlTransaction
-from edge.schema_sql import Step, create, create_journal
+from edge.schema_sql import Step, create_journal
 from locker.attempts import Attempts
+from locker.booking import BookingState
 from locker.compartment import LedgerState
 from locker.contract import Cause
-from locker.ledger import CompartmentRow, Ledger, Parcel, Unlocking
+from locker.ledger import Booking, CompartmentRow, Ledger, Parcel, Unlocking
+from locker.ledger_schema_sql import create_bookings, create_ledger, unlocking_table
 from locker.parcel import PRESENT, ParcelState
 from locker.pickup_code import CodeHashes
 
 T = TypeVar("T")
 
-_metadata = MetaData()
-
-_compartment = Table(
-    "compartment",
-    _metadata,
-    Column("door", Text, primary_key=True),
-    Column("state", Text, nullable=False),
-    Column("uses", Integer, nullable=False),
-    sqlite_with_rowid=False,
-)
-_parcel = Table(
-    "parcel",
-    _metadata,
-    Column("parcel", Text, primary_key=True),
-    Column("door", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("courier", Text, nullable=False),
-    Column("run", Text, nullable=False),
-    Column("expires", Float),
-    Column("stored_at", Float),
-    Column("plain", LargeBinary, unique=True),
-    Column("extended", LargeBinary, unique=True),
-)
-_unlocking = Table(
-    "unlocking",
-    _metadata,
-    Column("door", Text, primary_key=True),
-    Column("attempt", Text, nullable=False),
-    Column("session", Text, nullable=False),
-    Column("cause", Text, nullable=False),
-    Column("before", Text, nullable=False),
-    Column("parcel", Text, nullable=False),
-    Column("cause_id", Text, nullable=False),
-    Column("pulses", Integer, nullable=False),
-    Column("ended", Integer, nullable=False),
-    Column("opened", Integer, nullable=False),
-    sqlite_with_rowid=False,
-)
-_budget = Table(
-    "budget",
-    _metadata,
-    Column("one", Integer, primary_key=True),
-    Column("running", Float, nullable=False),
-    Column("attempts", LargeBinary, nullable=False),
-    # The trusted wall clock's last word, and the running seconds when it spoke.
-    Column("last_wall", Float),
-    Column("last_running", Float),
-    # 1: doors that the ledger does not know are not new, their rows are lost.
-    Column("rows_lost", Integer, nullable=False, server_default="0"),
-)
-_badge = Table("badge", _metadata, Column("badge", Text, primary_key=True), Column("tries", Integer, nullable=False))
-_tally = Table(
-    "tally",
-    _metadata,
-    Column("kind", Text, primary_key=True),
-    Column("reason", Text, primary_key=True),
-    Column("minute", Integer, primary_key=True),
-    Column("count", Integer, nullable=False),
-    sqlite_with_rowid=False,
-)
-_remote = Table(
-    "remote_opening", _metadata, Column("no", Integer, primary_key=True), Column("running", Float, nullable=False)
-)
-
-LEDGER_TABLES = (_compartment, _parcel, _unlocking, _budget, _badge, _tally, _remote)
-"""What a ledger copy holds, in an order in which it can be written back."""
-
 _PARCEL = "SELECT parcel, door, state, courier, run, expires, stored_at, plain IS NOT NULL FROM parcel"
 _UNLOCKING = "SELECT door, attempt, session, cause, before, parcel, cause_id, pulses, ended, opened FROM unlocking"
-_UNLOCKING_COLUMNS = [column.name for column in _unlocking.columns]
+_UNLOCKING_COLUMNS = [column.name for column in unlocking_table.columns]
 _BEGIN_UNLOCKING = (
     f"INSERT INTO unlocking VALUES ({', '.join('?' * len(_UNLOCKING_COLUMNS))}) ON CONFLICT (door) DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in _UNLOCKING_COLUMNS[1:])
 )
-_GONE = (ParcelState.COLLECTED.value, ParcelState.WITHDRAWN.value)
+_BOOKING = "SELECT booking, state, size, low, hold_hours, since FROM booking"
+_GONE = (ParcelState.COLLECTED.value, ParcelState.WITHDRAWN.value, ParcelState.REMOVED.value)
+_OVER = (BookingState.CANCELLED.value, BookingState.ENDED.value)
 _PRESENT = tuple(state.value for state in PRESENT)
 _IS_PRESENT = f"state IN ({', '.join('?' * len(_PRESENT))})"
 _MINUTE = 60.0
 _DAY = 86_400.0
 KEPT_GONE = 500
-"""Parcels remembered after they are gone, so that a used code hears *used*; the ledger's copies stay small."""
+"""Parcels and bookings remembered after they are gone: a used code hears *used*, and the ledger's copies stay small."""
 KEPT_BADGES = 500
 """Badges whose wrong PINs are remembered: more than a locker sees in the 16 hours that one lives."""
 
 
-def create_ledger(connection: sqlite3.Connection) -> None:
-    """The locker's own step."""
-    create(connection, LEDGER_TABLES)
-    connection.execute("CREATE INDEX parcel_door ON parcel (door)")
-    connection.execute(
-        "INSERT INTO budget (one, running, attempts) VALUES (1, 0.0, ?)", (msgspec.json.encode(Attempts()),)
-    )
-
-
-LOCKER_STEPS: tuple[Step, ...] = (create_journal, create_inbox, create_ledger)
+LOCKER_STEPS: tuple[Step, ...] = (create_journal, create_inbox, create_ledger, create_revisions, create_bookings)
 """A locker's database, version by version: append only."""
 
 
@@ -196,9 +122,14 @@ class SqlLedger:
     def forget_old(self) -> None:
         """Drop what no rule asks for any more."""
         self._sql.execute(
-            f"""DELETE FROM parcel WHERE state IN (?, ?) AND rowid NOT IN
-                (SELECT rowid FROM parcel WHERE state IN (?, ?) ORDER BY rowid DESC LIMIT {KEPT_GONE})""",
-            (*_GONE, *_GONE),
+            f"""DELETE FROM parcel WHERE state IN (?1, ?2, ?3) AND rowid NOT IN
+                (SELECT rowid FROM parcel WHERE state IN (?1, ?2, ?3) ORDER BY rowid DESC LIMIT {KEPT_GONE})""",
+            _GONE,
+        )
+        self._sql.execute(
+            f"""DELETE FROM booking WHERE state IN (?1, ?2) AND rowid NOT IN
+                (SELECT rowid FROM booking WHERE state IN (?1, ?2) ORDER BY rowid DESC LIMIT {KEPT_GONE})""",
+            _OVER,
         )
         self._sql.execute(
             f"DELETE FROM badge WHERE rowid NOT IN (SELECT rowid FROM badge ORDER BY rowid DESC LIMIT {KEPT_BADGES})"
@@ -238,6 +169,9 @@ class SqlLedger:
         self._sql.execute(
             "UPDATE parcel SET expires = ?, stored_at = ? WHERE parcel = ?", (expires, self.running(), parcel)
         )
+
+    def set_expiry(self, parcel: str, expires: float) -> None:
+        self._sql.execute("UPDATE parcel SET expires = ? WHERE parcel = ?", (expires, parcel))
 
     def compartments(self) -> list[CompartmentRow]:
         rows = self._sql.execute("SELECT door, state, uses FROM compartment")
@@ -309,6 +243,18 @@ class SqlLedger:
         ).fetchall()
         return sorted((str(kind), str(reason), int(at), int(count)) for kind, reason, at, count in rows)
 
+    def booking(self, booking: str) -> Booking | None:
+        row = self._sql.execute(f"{_BOOKING} WHERE booking = ?", (booking,)).fetchone()
+        return None if row is None else _booking_of(row)
+
+    def save_booking(self, booking: Booking) -> None:
+        values = (booking.booking, booking.state.value, booking.size, booking.low, booking.hold_hours, booking.since)
+        self._sql.execute("INSERT OR REPLACE INTO booking VALUES (?, ?, ?, ?, ?, ?)", values)
+
+    def bookings(self, state: BookingState) -> list[Booking]:
+        rows = self._sql.execute(f"{_BOOKING} WHERE state = ? ORDER BY since", (state.value,))
+        return [_booking_of(row) for row in rows]
+
     def note_remote_opening(self) -> None:
         self._sql.execute("INSERT INTO remote_opening (running) VALUES (?)", (self.running(),))
 
@@ -333,6 +279,13 @@ class SqlLedger:
             stored_at=stored_at,
             coded=bool(coded),
         )
+
+
+def _booking_of(row: tuple[str, str, str, int, int, float]) -> Booking:
+    booking, state, size, low, hold_hours, since = row
+    return Booking(
+        booking=booking, state=BookingState(state), size=size, low=bool(low), hold_hours=hold_hours, since=since
+    )
 
 
 def _unlocking_of(row: tuple[str, str, str, str, str, str, str, int, int, int]) -> Unlocking:

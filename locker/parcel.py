@@ -26,6 +26,8 @@ class ParcelState(enum.Enum):
     COLLECTED = "collected"
     WITHDRAWN = "withdrawn"
     """It never lay here, or its courier took it back."""
+    REMOVED = "removed"
+    """Two people have declared that it is not here any more."""
 
 
 class ParcelInput(enum.Enum):
@@ -47,6 +49,8 @@ class ParcelInput(enum.Enum):
     """The door was seen to open after our pulse, be it later than the attempt lasted."""
     CLOSED = "closed"
     """The door was seen to close."""
+    CLEARED = "cleared"
+    """Staff have looked: the compartment is empty."""
 
 
 _S = ParcelState
@@ -65,6 +69,11 @@ TRANSITIONS: Final[dict[tuple[ParcelState, ParcelInput], ParcelState]] = {
     (_S.UNCONFIRMED, _I.OPENED): _S.RELEASED,
     (_S.RELEASED, _I.CLOSED): _S.COLLECTED,
     (_S.WITHDRAWN, _I.DEPOSIT): _S.DEPOSITING,
+    (_S.DEPOSITING, _I.CLEARED): _S.REMOVED,
+    (_S.STORED, _I.CLEARED): _S.REMOVED,
+    (_S.RELEASING, _I.CLEARED): _S.REMOVED,
+    (_S.UNCONFIRMED, _I.CLEARED): _S.REMOVED,
+    (_S.RELEASED, _I.CLEARED): _S.REMOVED,
 }
 
 FIRST: Final = ParcelState.DEPOSITING

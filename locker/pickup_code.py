@@ -251,6 +251,7 @@ _REFUSED_STATES: Final = {
     ParcelState.RELEASED: Refusal(Reason.USED),
     ParcelState.COLLECTED: Refusal(Reason.USED),
     ParcelState.WITHDRAWN: Refusal(Reason.NO_SUCH_CODE),
+    ParcelState.REMOVED: Refusal(Reason.NO_SUCH_CODE),
 }
 
 

@@ -17,10 +17,13 @@ from edge.errors import LastmileError, StoreError, StoreFull, VerificationError
 from edge.journal import Need
 from locker import badge as badges
 from locker import depositing, settling
-from locker.badge import Badge, BadgeFault, PinRefusal
+from locker.admission_asyncio import Admission
+from locker.badge import Badge
 from locker.cabinet_asyncio import Cabinet
+from locker.commands import is_id
 from locker.compartment import Size
-from locker.contract import Cause, DoorState, Reason, is_id
+from locker.contract import Cause, DoorState, Reason
+from locker.desired import Wishes, utc
 from locker.door import Done, Happening, Outcome
 from locker.kiosk import Accepted, DoorView, Refused, SessionKind, SessionState, SessionView
 from locker.latch import Hook
@@ -48,10 +51,24 @@ _SHOWN = {
 
 
 class Terms(msgspec.Struct, frozen=True):
-    """What the operator decides. ``hold_s`` is how long a parcel waits for its customer."""
+    """``hold_s`` is how long a parcel without a booking of its own waits for its customer.
+
+    ``local`` turns wall seconds into the day of the week (1 is Monday) and the minute of the day where the locker is.
+    """
 
     node: str
     hold_s: float = 3 * 86_400.0
+    wishes: Wishes = Wishes()
+    local: Callable[[float], tuple[int, int]] = utc
+
+    def under(self, wishes: Wishes) -> Terms:
+        """These terms, which are the configuration's, as ``wishes`` change them."""
+        hold_s = self.hold_s if wishes.hold_hours is None else wishes.hold_hours * 3600.0
+        return msgspec.structs.replace(self, hold_s=hold_s, wishes=wishes)
+
+    def take_deposits(self, wall: float, *, trusted: bool) -> bool:
+        """Whether this is an hour for deposits. Nobody is turned away on the word of a clock that nobody has set."""
+        return not trusted or self.wishes.takes_deposits(*self.local(wall))
 
 
 class LockerService:
@@ -73,13 +90,14 @@ class LockerService:
         read_badge: Callable[[str], Mapping[str, Any]],
         background: Callable[[str, Callable[[], Awaitable[None]]], None],
     ) -> None:
-        self._terms = terms
+        self.terms = terms
+        """Exchanged whole when the operator wants others."""
         self._store = store
         self._sessions = sessions
         self._clock = clock
         self._hasher = hasher
         self._issue = issue
-        self._read_badge = read_badge
+        self._admission = Admission(store, clock, read_badge)
         self._background = background
         self._left_empty: set[str] = set()
         self._ended: dict[str, Callable[[Done], Awaitable[None]]] = {}
@@ -112,10 +130,17 @@ class LockerService:
         if not is_id(booking):
             return Refused(Reason.BOOKING_REFUSED)
         try:
-            bearer = await self._admit(badge, pin)
+            bearer = await self._admission.admit(badge, pin, self.terms.node)
             if not isinstance(bearer, Badge):
                 return bearer
-            asked = depositing.Asked(bearer=bearer, booking=booking, size=Size(size), low=low)
+            asked = depositing.Asked(
+                bearer=bearer,
+                booking=booking,
+                size=Size(size),
+                low=low,
+                open=self.terms.take_deposits(self._clock.wall(), trusted=self._clock.trusted()),
+                shut=frozenset(self.terms.wishes.out_of_service),
+            )
             return await self._open_one(
                 SessionKind.DEPOSIT,
                 lambda ledger, attempt: depositing.place(ledger, asked, self.cabinet.candidate, attempt),
@@ -285,7 +310,7 @@ class LockerService:
                 empty=empty,
                 item=item,
                 issue=self._issue,
-                hold_s=self._terms.hold_s,
+                hold_s=self.terms.hold_s,
             ),
         )
 
@@ -363,30 +388,6 @@ class LockerService:
             return result
 
         return await self._keep(with_snapshot)
-
-    async def _admit(self, token: str, pin: str) -> Badge | Refused:
-        """The bearer of a badge that is good here and whose PIN is right."""
-        try:
-            bearer = badges.read_badge(self._read_badge(token))
-        except VerificationError as error:
-            return await self._turn_away(error.reason)
-        floor = await self._store.write(lambda ledger: ledger.floor(), Need.DEPOSIT)
-        fault = badges.badge_fault(
-            bearer, node=self._terms.node, wall=self._clock.wall(), trusted=self._clock.trusted(), floor=floor
-        )
-        if fault is not None or not badges.well_formed(pin):
-            return await self._turn_away(fault.value if fault else BadgeFault.WRONG_PIN.value)
-        charge = await self._store.write(lambda ledger: depositing.charge(ledger, bearer), Need.DEPOSIT)
-        if isinstance(charge, PinRefusal):
-            return await self._turn_away(charge.fault.value, charge.retry_after)
-        if not await asyncio.to_thread(badges.pin_matches, bearer, pin):
-            return await self._turn_away(BadgeFault.WRONG_PIN.value)
-        await self._store.write(lambda ledger: depositing.refund(ledger, bearer))
-        return bearer
-
-    async def _turn_away(self, cause: str, retry_after: float | None = None) -> Refused:
-        await self._store.write(lambda ledger: ledger.tally("badge", cause), Need.DEPOSIT)
-        return Refused(Reason.NOT_ALLOWED if retry_after is None else Reason.WAIT, retry_after)
 
 
 def _tell(answer: asyncio.Future[Accepted | Refused], what: Accepted | Refused) -> None:

@@ -13,8 +13,10 @@ import msgspec
 from edge.errors import VerificationError
 from locker import compartment as compartments
 from locker import contract, parcel
+from locker.booking import TRANSITIONS as BOOKINGS
+from locker.booking import BookingInput
 from locker.compartment import CompartmentInput, LedgerState
-from locker.contract import BlockCause, Cause, DoorState, Doubt, Event, draft
+from locker.contract import BlockCause, BookingChange, Cause, DoorState, Doubt, Event, draft
 from locker.door import DEFAULT_TIMES, Done, Happening, Outcome
 from locker.latch import Hook, Reading
 from locker.ledger import Ledger, Parcel, Unlocking
@@ -236,6 +238,7 @@ def withdraw(ledger: Ledger, parcel_id: str, door: str, session: str) -> None:
     if _move_parcel(ledger, parcel_id, ParcelInput.WITHDRAWN):
         ledger.forget_code(parcel_id)
         tell(ledger, contract.DepositWithdrawn(parcel=parcel_id, door=door, session=session))
+        move_booking(ledger, parcel_id, BookingInput.WITHDRAW, BookingChange.WITHDRAWN)
         _empty_compartment(ledger, door)
 
 
@@ -266,6 +269,7 @@ def door_closed(
 def _collected(ledger: Ledger, found: Parcel, session: str, *, item: bool | None) -> None:
     _move_parcel(ledger, found.parcel, ParcelInput.CLOSED)
     tell(ledger, contract.Collected(parcel=found.parcel, door=found.door, session=session or "none"))
+    move_booking(ledger, found.parcel, BookingInput.END, BookingChange.ENDED)
     if item:
         block(ledger, found.door, BlockCause.NOT_EMPTY)
     _empty_compartment(ledger, found.door)
@@ -274,21 +278,48 @@ def _collected(ledger: Ledger, found: Parcel, session: str, *, item: bool | None
 def deposited(ledger: Ledger, found: Parcel, session: str, *, issue: Issue, hold_s: float) -> None:
     """The parcel is inside: hash and sealed code are kept in this same transaction."""
     _move_parcel(ledger, found.parcel, ParcelInput.DEPOSITED)
+    booked = ledger.booking(found.parcel)
     expires = found.expires
     if expires is None and ledger.stamp.trusted:
-        expires = ledger.stamp.wall + hold_s
+        expires = ledger.stamp.wall + (booked.hold_hours * 3600.0 if booked is not None else hold_s)
     ledger.store_parcel(found.parcel, expires=expires)
     tell(
         ledger,
         contract.Deposited(parcel=found.parcel, door=found.door, session=session or "none", courier=found.courier),
     )
-    if found.coded:
-        return
+    move_booking(ledger, found.parcel, BookingInput.STORE, BookingChange.STORED, expires=expires)
+    if not found.coded:
+        issue_code(ledger, found, issue, expires)
+
+
+def issue_code(ledger: Ledger, found: Parcel, issue: Issue, expires: float | None) -> None:
+    """A new code for the parcel, sealed for the hub; one that it had is dead from here on."""
     code = issue(lambda digest: ledger.find_code(digest) is not None, found.parcel)
     ledger.save_code(found.parcel, code.hashes)
     tell(
         ledger,
         contract.CodeIssued(parcel=found.parcel, door=found.door, kid=code.kid, sealed=code.sealed, expires=expires),
+    )
+
+
+def move_booking(
+    ledger: Ledger,
+    booking: str,
+    happened: BookingInput,
+    change: BookingChange,
+    *,
+    rev: int = 0,
+    expires: float | None = None,
+) -> None:
+    """Move the booking of a parcel, if there is one and its table has it, and tell."""
+    found = ledger.booking(booking)
+    following = None if found is None else BOOKINGS.get((found.state, happened))
+    if found is None or following is None:
+        return
+    ledger.save_booking(msgspec.structs.replace(found, state=following))
+    tell(
+        ledger,
+        contract.BookingChanged(booking=booking, change=change, rev=rev, hold_hours=found.hold_hours, expires=expires),
     )
 
 

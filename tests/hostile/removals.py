@@ -16,7 +16,7 @@ import msgspec
 from joserfc import jws
 from joserfc.errors import SecurityWarning
 
-from agents import locker as locker_agent
+from agents import locker_downlink
 from cloud_sync import service as cloud_sync_service
 from cloud_sync.service import CloudSync
 from cloud_sync.topics import Topic, parse
@@ -249,7 +249,7 @@ def _nonce_request() -> Patches:
 
 
 def _door_is_the_subject() -> Patches:
-    open_door = locker_agent._open_door
+    open_door = locker_downlink._open_door
 
     def whatever_subject(service: Any) -> Any:
         act = open_door(service)
@@ -260,7 +260,7 @@ def _door_is_the_subject() -> Patches:
 
         return open_anything
 
-    return [patch.object(locker_agent, "_open_door", whatever_subject)]
+    return [patch.object(locker_downlink, "_open_door", whatever_subject)]
 
 
 def _session() -> Patches:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from agents import locker as locker_agent
+from agents import locker_downlink
 from cloud_sync.ports import Broker, BrokerLost, Message
 from cloud_sync.pump import Pacing
 from cloud_sync.service import CloudSync
@@ -163,7 +163,7 @@ class Street:
 
     async def _open_door(self, *wanted: Any) -> None:
         """What the locker's agent does; looked up at each use, so that a removal reaches it."""
-        await locker_agent._open_door(cast("Any", self.doors))(*wanted)
+        await locker_downlink._open_door(cast("Any", self.doors))(*wanted)
 
     async def greet(self) -> None:
         welcome = await self.agent.ask(Hello)

@@ -29,6 +29,8 @@ def test_names_that_consumers_already_read():
         "parcel.deposited",
         "parcel.deposit.withdrawn",
         "parcel.collected",
+        "parcel.removed",
+        "locker.booking.changed",
         "locker.code.issued",
         "locker.code.accepted",
         "locker.code.refused",

@@ -61,9 +61,10 @@ def test_whatever_happens_only_an_opening_leads_to_collected(inputs):
         opened = opened or each is ParcelInput.OPENED
         assert opened or state is not ParcelState.COLLECTED
         assert not opened or state not in {ParcelState.STORED, ParcelState.RELEASING}
+        assert (each is ParcelInput.CLEARED) == (state is ParcelState.REMOVED)
 
 
 def test_every_state_can_be_reached_and_only_present_parcels_can_be_lost():
     reached = {FIRST, *TRANSITIONS.values()}
     assert reached == set(ParcelState)
-    assert set(ParcelState) - PRESENT == {ParcelState.COLLECTED, ParcelState.WITHDRAWN}
+    assert set(ParcelState) - PRESENT == {ParcelState.COLLECTED, ParcelState.WITHDRAWN, ParcelState.REMOVED}

@@ -275,5 +275,5 @@ def test_every_reason_of_a_code_can_be_heard_and_no_other():
             Refusal,
         )
     }
-    deposits = {Reason.NOT_ALLOWED, Reason.BOOKING_REFUSED, Reason.NO_ROOM}
+    deposits = {Reason.NOT_ALLOWED, Reason.BOOKING_REFUSED, Reason.NO_ROOM, Reason.CLOSED}
     assert heard == set(Reason) - deposits

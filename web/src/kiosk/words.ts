@@ -38,6 +38,7 @@ export interface Words {
     not_allowed: Note;
     booking_refused: Note;
     no_room: Note;
+    closed: Note;
     trouble: Note;
   };
   confirm: { yes: string; no: string };

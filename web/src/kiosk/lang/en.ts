@@ -70,6 +70,10 @@ const words: Words = {
       title: 'No free door of this size',
       text: 'Try a larger size, or one without the low door.',
     },
+    closed: {
+      title: 'No deposits at this hour',
+      text: 'This locker takes parcels in at other hours. Collecting a parcel always works.',
+    },
     trouble: {
       title: 'That did not work',
       text: 'The locker refused and gave no reason that this screen knows. Please call the number on this locker.',

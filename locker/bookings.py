@@ -1,0 +1,130 @@
+"""What the commands for bookings do to the ledger: expect, cancel, extend, reissue.
+
+Each is one transaction's work, in which its command and revision are spent as well; so each is in effect once. They
+raise ``VerificationError`` with a stable reason where the locker's own rules refuse them: then nothing was changed.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from edge.claims import refused
+from locker.booking import EXPECTED_S, MAX_EXPECTED, BookingInput, BookingState, move
+from locker.commands import MAX_HOLD_HOURS, Cancel, Expect, Extend, Reissue
+from locker.contract import BookingChange, BookingChanged
+from locker.ledger import Booking, Ledger, Parcel
+from locker.parcel import PRESENT, ParcelState
+from locker.settling import Issue, issue_code, move_booking, tell
+
+Order = Expect | Cancel | Extend | Reissue
+
+_HOUR = 3600.0
+
+
+def carry_out(ledger: Ledger, booking: str, order: Order, rev: int, issue: Issue) -> None:
+    """Do what the command says with ``booking``, under its revision."""
+    match order:
+        case Expect():
+            _expect(ledger, booking, order, rev)
+        case Cancel():
+            _cancel(ledger, booking, rev)
+        case Extend(hours):
+            _extend(ledger, booking, hours, rev)
+        case Reissue():
+            _reissue(ledger, booking, rev, issue)
+
+
+def lapse(ledger: Ledger) -> bool:
+    """Wait no longer for what nobody has brought; returns whether there was such a booking."""
+    late = [each for each in ledger.bookings(BookingState.EXPECTED) if ledger.running() - each.since > EXPECTED_S]
+    for each in late:
+        move_booking(ledger, each.booking, BookingInput.CANCEL, BookingChange.LAPSED)
+    return bool(late)
+
+
+def _expect(ledger: Ledger, booking: str, order: Expect, rev: int) -> None:
+    _require_absent(ledger, booking)
+    held = ledger.booking(booking)
+    if held is not None and held.state is BookingState.ENDED:
+        raise refused("already_over", f"{booking} has been here and is gone", "book under a new id")
+    if held is None and len(ledger.bookings(BookingState.EXPECTED)) >= MAX_EXPECTED:
+        raise refused("too_many_bookings", f"{MAX_EXPECTED} parcels are expected", "cancel what will not come")
+    state = BookingState.EXPECTED if held is None else move(held.state, BookingInput.EXPECT)
+    fresh = Booking(
+        booking=booking,
+        state=state,
+        size=order.size,
+        low=order.low,
+        hold_hours=order.hold_hours,
+        since=ledger.running(),
+    )
+    ledger.save_booking(fresh)
+    _tell(ledger, fresh, BookingChange.EXPECTED, rev)
+
+
+def _cancel(ledger: Ledger, booking: str, rev: int) -> None:
+    _require_absent(ledger, booking)
+    _require_expected(ledger, booking)
+    move_booking(ledger, booking, BookingInput.CANCEL, BookingChange.CANCELLED, rev=rev)
+
+
+def _extend(ledger: Ledger, booking: str, hours: int, rev: int) -> None:
+    """Hold longer what lies here or will come. A hold that has run out is taken up again from now on."""
+    here = _parcel_here(ledger, booking)
+    if here is None:
+        held = _require_expected(ledger, booking)
+        if held.hold_hours + hours > MAX_HOLD_HOURS:
+            raise _too_long()
+        longer = msgspec.structs.replace(held, hold_hours=held.hold_hours + hours)
+        ledger.save_booking(longer)
+        _tell(ledger, longer, BookingChange.EXTENDED, rev)
+        return
+    expires = here.expires
+    if expires is not None:
+        wall = ledger.stamp.wall
+        # On a clock that nobody has set nothing runs out, and what is left is counted from what is surely past.
+        expires = (max(expires, wall) if ledger.stamp.trusted else expires) + hours * _HOUR
+        if expires > wall + MAX_HOLD_HOURS * _HOUR:
+            raise _too_long()
+        ledger.set_expiry(booking, expires)
+    tell(ledger, BookingChanged(booking=booking, change=BookingChange.EXTENDED, rev=rev, expires=expires))
+
+
+def _reissue(ledger: Ledger, booking: str, rev: int, issue: Issue) -> None:
+    here = _parcel_here(ledger, booking)
+    if here is None or not here.coded:
+        raise refused("not_here", f"no parcel of {booking} waits for its customer", "wait until it is deposited")
+    if here.state is ParcelState.RELEASED:
+        raise refused("being_collected", f"the door of {booking} is open", "ask the customer")
+    tell(ledger, BookingChanged(booking=booking, change=BookingChange.REISSUED, rev=rev, expires=here.expires))
+    issue_code(ledger, here, issue, here.expires)
+
+
+def _parcel_here(ledger: Ledger, booking: str) -> Parcel | None:
+    found = ledger.parcel(booking)
+    return found if found is not None and found.state in PRESENT else None
+
+
+def _require_absent(ledger: Ledger, booking: str) -> None:
+    found = ledger.parcel(booking)
+    if found is None or found.state is ParcelState.WITHDRAWN:
+        return
+    if found.state in PRESENT:
+        raise refused("already_here", f"the parcel of {booking} lies here", "extend it, or have it collected")
+    raise refused("already_over", f"{booking} has been here and is gone", "book under a new id")
+
+
+def _require_expected(ledger: Ledger, booking: str) -> Booking:
+    held = ledger.booking(booking)
+    if held is None or held.state is not BookingState.EXPECTED:
+        raise refused("no_such_booking", f"{booking} is not expected here", "nothing: there is nothing to change")
+    return held
+
+
+def _too_long() -> Exception:
+    return refused("hold_too_long", f"more than {MAX_HOLD_HOURS} hours ahead", "have it collected, or sent back")
+
+
+def _tell(ledger: Ledger, booking: Booking, change: BookingChange, rev: int) -> None:
+    changed = BookingChanged(booking=booking.booking, change=change, rev=rev, hold_hours=booking.hold_hours)
+    tell(ledger, changed)

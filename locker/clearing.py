@@ -1,0 +1,55 @@
+"""What two people may declare of a compartment that they have looked into: it is empty, and its door works."""
+
+from __future__ import annotations
+
+from edge.claims import refused
+from locker import compartment, contract, parcel
+from locker.booking import BookingInput
+from locker.commands import Clear
+from locker.compartment import CompartmentInput, LedgerState
+from locker.contract import BookingChange
+from locker.latch import Hook, Reading
+from locker.ledger import Ledger, Parcel
+from locker.parcel import ParcelInput
+from locker.settling import move_booking, tell
+
+
+def clear(ledger: Ledger, order: Clear, command: str, reading: Reading) -> None:
+    """Offer the compartment again; the parcel that was known to be inside, if the order names it, is gone.
+
+    ``reading`` is what its sensors show. Raises ``VerificationError``, and then nothing was changed: ``busy`` while an
+    attempt at the door runs, ``door_open``, ``item_seen``, ``parcel_inside`` for one that is not named,
+    ``no_such_parcel`` for one that is not inside, ``nothing_to_clear``.
+    """
+    door = order.door
+    _require_quiet(ledger, door, reading)
+    held = ledger.parcel_at(door)
+    if held is not None and order.parcel is None:
+        raise refused("parcel_inside", f"a parcel lies behind {door}", "look, and name it if it is not there")
+    if order.parcel is not None and (held is None or held.parcel != order.parcel):
+        raise refused("no_such_parcel", f"{order.parcel} does not lie behind {door}", "name the one that does, or none")
+    state = ledger.compartment(door).state
+    if state is LedgerState.FREE and held is None:
+        raise refused("nothing_to_clear", f"{door} is free", "nothing: it is offered")
+    if held is not None:
+        _remove(ledger, held, command)
+    seen = CompartmentInput.EMPTY if state is LedgerState.OCCUPIED else CompartmentInput.SEEN_EMPTY
+    ledger.set_compartment(door, compartment.move(state, seen))
+    tell(ledger, contract.CompartmentReleased(door=door, command=command))
+
+
+def _require_quiet(ledger: Ledger, door: str, reading: Reading) -> None:
+    last = ledger.unlocking(door)
+    if last is not None and not last.ended:
+        raise refused("busy", f"{door} is being opened", "wait until that is over")
+    if reading.hook is Hook.OPEN:
+        raise refused("door_open", f"{door} stands open, or its sensor says so", "shut it, or have it repaired")
+    if reading.item:
+        raise refused("item_seen", f"the sensor sees something behind {door}", "take it out, or have it repaired")
+
+
+def _remove(ledger: Ledger, held: Parcel, command: str) -> None:
+    ledger.move_parcel(held.parcel, held.state, parcel.move(held.state, ParcelInput.CLEARED))
+    ledger.forget_code(held.parcel)
+    tell(ledger, contract.ParcelRemoved(parcel=held.parcel, door=held.door, command=command))
+    move_booking(ledger, held.parcel, BookingInput.END, BookingChange.ENDED)
