@@ -142,18 +142,18 @@ class LockerRig:
         overtake_ledger(ledger.transaction.sql, self.database)
         ledger.add_compartments(each.door for each in self.compartments)
 
-    def _service(self) -> LockerService:
-        def make_code(taken: Callable[[bytes], bool], parcel: str) -> IssuedCode:
-            code = self.codes[parcel] = issue(os.urandom, self.hasher, taken)
-            return IssuedCode(self.hasher.of(code), f"sealed:{parcel}", "hub-1")
+    def make_code(self, taken: Callable[[bytes], bool], parcel: str) -> IssuedCode:
+        code = self.codes[parcel] = issue(os.urandom, self.hasher, taken)
+        return IssuedCode(self.hasher.of(code), f"sealed:{parcel}", "hub-1")
 
+    def _service(self) -> LockerService:
         return LockerService(
             terms=Terms(NODE.node, self.hold_s),
             store=self.store,
             sessions=Sessions(os.urandom),
             clock=self.clock,
             hasher=self.hasher,
-            issue=make_code,
+            issue=self.make_code,
             read_badge=_read_badge,
             background=self._spawn,
         )
