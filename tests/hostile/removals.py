@@ -29,6 +29,7 @@ from edge.issuers import Entry, Issuer, Issuers
 from edge.keys import SigningKey, VerifyKey
 from edge.nonce import NonceBook
 from tests.hostile.removals_consumer import REMOVALS as CONSUMER_REMOVALS
+from tests.hostile.removals_downlink import REMOVALS as DOWNLINK_REMOVALS
 
 STRANGERS = (SigningKey(b"s" * 32), SigningKey(b"f" * 32))
 """Keys that nobody lists."""
@@ -95,7 +96,7 @@ def _listed(strangers: Mapping[str, SigningKey]) -> Patches:
             return listed(self, kid)
         except VerificationError:
             key = strangers[kid].public
-            scopes = ("ack", "nonce", "open")
+            scopes = ("ack", "nonce", "open", "clear", "desired")
             return Issuer(Entry("hub", key.jwk(), scopes, ("*",), 0, 2**40), key)
 
     return [patch.object(Issuers, "listed", anybody)]
@@ -342,4 +343,4 @@ def removals(strangers: Mapping[str, SigningKey]) -> dict[str, Removal]:
     }
 
 
-REMOVALS = removals({key.kid: key for key in STRANGERS}) | CONSUMER_REMOVALS
+REMOVALS = removals({key.kid: key for key in STRANGERS}) | CONSUMER_REMOVALS | DOWNLINK_REMOVALS

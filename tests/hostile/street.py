@@ -16,8 +16,9 @@ from cloud_sync.pump import Pacing
 from cloud_sync.service import CloudSync
 from edge.acks import Ack, sign_ack
 from edge.clock_sim import ManualClock
-from edge.command import Claims, Kind, Rule, sign_command
+from edge.command import Claims, sign_command
 from edge.command_desk import CommandDesk
+from edge.desired_sql import HeldDesired
 from edge.event import Draft, EventClass
 from edge.identifiers import uuid7
 from edge.identity import identify
@@ -32,20 +33,23 @@ from edge.link import Answer, Hello, Request, Welcome
 from edge.link_desk_sql import HeldIssuers, RoleFacts, RoleLinkDesk
 from edge.nonce import NonceBook
 from edge.result import Result, read_result
-from locker.commands import Open
+from locker.commands import COMMANDS
+from locker.desired import read_wishes
 from locker.ledger_sql import LOCKER_STEPS
 
 ROOT, ROLE = SigningKey(b"0" * 32), SigningKey(b"r" * 32)
 HUB, ARCHIVE, OUTSIDER = SigningKey(b"h" * 32), SigningKey(b"a" * 32), SigningKey(b"o" * 32)
 CLERK, FAR, FORMER, LATE = (SigningKey(letter * 32) for letter in (b"c", b"w", b"q", b"l"))
 STAFF, GUARD, TRAINEE = SigningKey(b"t" * 32), SigningKey(b"g" * 32), SigningKey(b"i" * 32)
+SPARE = SigningKey(b"p" * 32)
 NODE = identify("acme", "locker-7", ROLE.public)
 CONSUMERS = ("hub", "archive")
 TOPICS = f"lm/v1/{NODE.tenant}/{NODE.node}"
-RULES = {"open": Rule(Kind.ACTUATION, "open", Open)}
+RULES = {name: COMMANDS[name] for name in ("open", "clear", "expect")}
+DOORS = ("01", "02", "03", "04")
 NOW = 1_800_000_000
 DAY = 86_400
-ALL = ("ack", "nonce", "open")
+ALL = ("ack", "nonce", "open", "desired")
 
 
 def _entry(key: SigningKey, name: str, scopes: Sequence[str], **changed: Any) -> Entry:
@@ -63,8 +67,9 @@ def document(version: int, root: SigningKey = ROOT, *, more: Sequence[Entry] = (
         _entry(FAR, "hub", ALL, nodes=("acme_far*", "other_*", "acme_locker-70")),
         _entry(FORMER, "hub", ALL, revoked=not pardoned),
         _entry(LATE, "hub", ALL, not_after=NOW - 1),
-        _entry(STAFF, "staff", ("nonce", "open")),
-        _entry(GUARD, "guard", ("nonce", "open")),
+        _entry(STAFF, "staff", ("nonce", "open", "clear", "book", "desired")),
+        _entry(SPARE, "staff", ("clear",)),
+        _entry(GUARD, "guard", ("nonce", "open", "clear")),
         _entry(TRAINEE, "trainee", ("nonce",)),
     )
     return sign_issuers(IssuersDocument(version, NOW, (*entries, *more)), root)
@@ -80,12 +85,36 @@ class Doors:
     def __init__(self, journal: SqlJournal) -> None:
         self._journal = journal
         self.opened: list[str] = []
+        self.cleared: list[str] = []
+        self.booked: list[tuple[str, int]] = []
+
+    async def clear(self, order: Any, _jti: str, take: Callable[[Any], object]) -> None:
+        await self._journal.write(lambda transaction: take(SimpleNamespace(transaction=transaction)))
+        self.cleared.append(order.door)
+
+    async def book(self, booking: str, _order: Any, rev: int, take: Callable[[Any], object]) -> None:
+        await self._journal.write(lambda transaction: take(SimpleNamespace(transaction=transaction)))
+        self.booked.append((booking, rev))
 
     async def open_by_command(
         self, door: str, _jti: str, take: Callable[[Any], object], _ended: Callable[[Any], Awaitable[None]]
     ) -> None:
         await self._journal.write(lambda transaction: take(SimpleNamespace(transaction=transaction)))
         self.opened.append(door)
+
+
+class Terms:
+    """Stands where the locker's terms stand: what a document has asked for, by the locker's own rules."""
+
+    def __init__(self) -> None:
+        self.now: dict[str, Any] = {}
+
+    def refusals(self, body: Any) -> Any:
+        return read_wishes(body, DOORS)[1]
+
+    def apply(self, body: Any) -> Any:
+        self.now = dict(body)
+        return body
 
 
 class _Agent:
@@ -126,6 +155,8 @@ class Street:
         self._database = database
         self.doors = Doors(journal)
         self.issuers = HeldIssuers(read_issuers(document(2), [ROOT.public], held_version=0), [ROOT.public], journal)
+        self.terms = Terms()
+        self.reported: list[bytes] = []
         self.desk = self._desk()
         self.agent = _Agent(self.desk)
         self.sync = CloudSync(
@@ -148,7 +179,11 @@ class Street:
             nonces=NonceBook(os.urandom),
             inbox=SqlInbox(self.journal),
             rules=RULES,
-            acts={"open": self._open_door},
+            acts={
+                "open": self._open_door,
+                "clear": locker_downlink._clear(cast("Any", self.doors)),
+                "expect": locker_downlink._book(cast("Any", self.doors)),
+            },
             send=lambda *_: None,
         )
         return RoleLinkDesk(
@@ -159,6 +194,16 @@ class Street:
             commands=commands,
             clock=self.clock,
             serving=lambda: True,
+            desired=HeldDesired(
+                identity=NODE,
+                software="1",
+                role_key=ROLE,
+                journal=self.journal,
+                clock=self.clock,
+                subject=self.terms,
+                issuers=lambda: self.issuers.now,
+                push=self.reported.append,
+            ),
         )
 
     async def _open_door(self, *wanted: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.hostile import consumer_scenes, node_scenes
+from tests.hostile import consumer_scenes, downlink_scenes, node_scenes
 from tests.hostile.consumer import consumer
 from tests.hostile.removals import REMOVALS, without
 from tests.hostile.street import street
@@ -64,7 +64,7 @@ async def test_without_the_check_the_consumer_is_deceived(check: str, scene: Sce
             await scene(weakened)
 
 
-@pytest.mark.parametrize("scene", _scenes(node_scenes), ids=lambda scene: scene.__name__)
+@pytest.mark.parametrize("scene", [*_scenes(node_scenes), *_scenes(downlink_scenes)], ids=lambda scene: scene.__name__)
 async def test_a_node_believes_and_does_only_what_is_signed_for_it(scene: Scene, tmp_path: Path):
     async with street(tmp_path) as whole:
         await scene(whole)
@@ -112,6 +112,25 @@ NODE_CHECKS = [
     ("pinned root", node_scenes.issuers_of_a_foreign_root),
     ("signature", node_scenes.issuers_under_the_roots_name),
     ("newer version", node_scenes.an_older_edition_of_the_issuers),
+    ("two persons", downlink_scenes.one_person_alone_declares_a_door_empty),
+    ("different persons", downlink_scenes.one_person_signs_with_two_keys),
+    ("second signature", downlink_scenes.a_second_signature_that_is_none),
+    ("key is listed", downlink_scenes.a_second_signature_of_a_stranger),
+    ("scope", downlink_scenes.a_second_person_without_the_scope),
+    ("one spelling", downlink_scenes.a_command_of_two_is_spelt_otherwise),
+    ("revision rises", downlink_scenes.an_older_revision_comes_late),
+    ("revision is spent", downlink_scenes.an_older_revision_comes_late),
+    ("booking expires", downlink_scenes.a_booking_is_kept_back_past_its_expiry),
+    ("booking's wait is bounded", downlink_scenes.a_booking_for_ten_years),
+    ("newer desired", downlink_scenes.an_older_desired_comes_again),
+    ("whole or not at all", downlink_scenes.a_desired_with_one_bad_member),
+    ("key is listed", downlink_scenes.a_desired_by_an_unlisted_key),
+    ("scope", downlink_scenes.a_desired_without_the_scope),
+    ("audience", downlink_scenes.a_desired_for_another_node),
+    ("type", downlink_scenes.a_desired_that_is_signed_as_something_else),
+    ("signature", downlink_scenes.a_desired_under_a_listed_keys_name),
+    ("revocation", downlink_scenes.a_desired_by_a_revoked_key),
+    ("node pattern", downlink_scenes.a_desired_by_a_key_for_other_nodes),
 ]
 
 
