@@ -6,8 +6,9 @@ new epoch, so that no number is ever given to two different events.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -74,30 +75,39 @@ def open_journal(  # noqa: PLR0913  everything it touches is handed in
         connection, quarantined = _open_sound(files, steps, rebuild)
     except sqlite3.Error as error:
         raise _unusable(files.database, error) from error
-    try:
-        _follow_consumers(connection, consumers)
-        anchor = read_anchor(files.anchor)
-        cause = _new_epoch_cause(connection, anchor, instance=sealer.kid)
-        head = read_head(connection, clock)
-    except sqlite3.Error as error:
-        connection.close()
-        raise _unusable(files.database, error) from error
-    reserve = Reserve(files.reserve, limits.reserve_bytes)
-    reserve.hold()
-    writer = Writer(
-        connection,
-        head=head,
-        source=source,
-        session=random(12).hex(),
-        clock=clock,
-        random=random,
-        sealer=sealer,
-        reserve=reserve,
-        consumers=consumers,
-    )
-    if cause:
-        _begin_epoch(writer, anchor, cause)
+    with _closed_on_failure(connection):
+        try:
+            _follow_consumers(connection, consumers)
+            anchor = read_anchor(files.anchor)
+            cause = _new_epoch_cause(connection, anchor, instance=sealer.kid)
+            head = read_head(connection, clock)
+        except sqlite3.Error as error:
+            raise _unusable(files.database, error) from error
+        reserve = Reserve(files.reserve, limits.reserve_bytes)
+        reserve.hold()
+        writer = Writer(
+            connection,
+            head=head,
+            source=source,
+            session=random(12).hex(),
+            clock=clock,
+            random=random,
+            sealer=sealer,
+            reserve=reserve,
+            consumers=consumers,
+        )
+        if cause:
+            _begin_epoch(writer, anchor, cause)
     return Opened(SqlJournal(writer, clock, files.suspect), quarantined)
+
+
+@contextlib.contextmanager
+def _closed_on_failure(connection: sqlite3.Connection) -> Iterator[None]:
+    """Whatever ends the block early leaves no open database behind: who tries again finds it free."""
+    with contextlib.ExitStack() as unless_well:
+        unless_well.callback(connection.close)
+        yield
+        unless_well.pop_all()
 
 
 def _open_sound(
@@ -108,9 +118,10 @@ def _open_sound(
     suspect = files.suspect.exists() and files.database.exists()
     connection = None if suspect else _open(files.database, steps)
     if connection is not None:
-        if files.remains() and connection.execute("SELECT 1 FROM epoch").fetchone() is None:
-            # The database was lost: the role knows from elsewhere what its tables held.
-            rebuild(connection)
+        with _closed_on_failure(connection):
+            if files.remains() and connection.execute("SELECT 1 FROM epoch").fetchone() is None:
+                # The database was lost: the role knows from elsewhere what its tables held.
+                rebuild(connection)
         return connection, None
     aside = rebuild_database(files, steps, rebuild)
     connection = _open(files.database, steps)
@@ -123,17 +134,17 @@ def _open(path: Path, steps: Sequence[Step]) -> sqlite3.Connection | None:
     """The writer thread's connection; None when the file is damaged where a start looks."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        # Checkpoints run beside the writer (edge.journal_upkeep_asyncio); this bound holds if they are late.
-        connection.execute("PRAGMA wal_autocheckpoint = 8000")
-        connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
-        migrate(connection, steps)
-        # Touches the pages that a start needs anyway, so that damage there shows now.
-        read_head(connection, None)
-    except BaseException as error:
-        connection.close()
-        if isinstance(error, sqlite3.DatabaseError) and _code(error) not in _UNUSABLE:
+        with _closed_on_failure(connection):
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            # Checkpoints run beside the writer (edge.journal_upkeep_asyncio); this bound holds if they are late.
+            connection.execute("PRAGMA wal_autocheckpoint = 8000")
+            connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
+            migrate(connection, steps)
+            # Touches the pages that a start needs anyway, so that damage there shows now.
+            read_head(connection, None)
+    except sqlite3.DatabaseError as error:
+        if _code(error) not in _UNUSABLE:
             return None
         raise
     return connection
@@ -231,5 +242,4 @@ def _begin_epoch(writer: Writer, anchor: Anchor | None, cause: str) -> None:
     )
     writer.write([item])
     if item.error is not None:
-        writer.close()
         raise item.error

@@ -6,6 +6,7 @@ import asyncio
 import faulthandler
 import inspect
 import os
+import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -23,6 +24,9 @@ LOOP_THREADS = "asyncio_"
 
 LASTING_CHILDREN = (b"multiprocessing.resource_tracker", b"multiprocessing.forkserver")
 """Helpers that the standard library starts once for the whole process."""
+
+# A shell that starts us in the background ignores SIGINT, and our children, who are ended by it, would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("ci", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("explore", parent=settings.get_profile("ci"), derandomize=False, max_examples=1000)

@@ -109,6 +109,11 @@ class Store:
         finally:
             reader.close()
 
+    def held_files(self) -> set[Path]:
+        """Those of its files that this process has open."""
+        held = {each.resolve() for each in Path("/proc/self/fd").iterdir()}
+        return {path for path in held if path.is_relative_to(self.folder)}
+
     async def anchor(self, journal: SqlJournal) -> None:
         """What the upkeep does four times a second."""
         write_anchor(self.place.anchor, await journal.write(lambda t: Anchor(t.head.epoch, *t.head.last)))

@@ -163,8 +163,9 @@ async def test_power_may_fail_at_any_point_of_a_rebuild(
     assert (copy / "state.db-wal").stat().st_size > 0
     store.place.suspect.touch()
     fail_at(stop, store, monkeypatch)
-    with pytest.raises(PowerCut):
+    with pytest.raises(PowerCut) as power:
         store.open_and_close()
+    assert store.held_files() == set(), f"kept open after {power.value!r}"
     monkeypatch.undo()
     async with store.journal() as journal:
         assert await journal.write(role_rows) == ["from the copy"]

@@ -84,7 +84,7 @@ def test_nothing_is_installed_where_nothing_is_missing(commands: Path) -> None:
 
 
 LEAKS = """
-import asyncio, subprocess, threading, time
+import asyncio, signal, subprocess, threading, time
 
 async def test_task():
     test_task.kept = asyncio.create_task(asyncio.sleep(60))
@@ -98,6 +98,11 @@ def test_child():
 def test_never_waited_for():
     test_never_waited_for.kept = subprocess.Popen(["true"])
 
+def test_interrupt():
+    with subprocess.Popen(["sleep", "60"]) as child:
+        child.send_signal(signal.SIGINT)
+        assert child.wait(10) == -signal.SIGINT
+
 async def test_tidy():
     await asyncio.to_thread(int)
     await (await asyncio.create_subprocess_exec("true")).wait()
@@ -105,20 +110,24 @@ async def test_tidy():
 
 
 def test_a_test_that_leaves_something_running_fails(pytester: pytest.Pytester) -> None:
-    """A task, a thread, a child process, a dead child: each is named, and a tidy test passes."""
+    """A task, a thread, a child process, a dead child: each is named, and a tidy test passes.
+
+    Started as a shell starts what runs in the background: a child that is interrupted ends all the same.
+    """
     guard = (ROOT / "tests/conftest.py").read_text().replace("GRACE = 2.0", "GRACE = 0.05")
     pytester.makeconftest(guard)
     pytester.makeini("[pytest]\nasyncio_mode = auto\n")
     pytester.makepyfile(test_leaks=LEAKS)
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
+    in_background = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
     answer = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(pytester.path)],
+        [*in_background, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(pytester.path)],
         cwd=pytester.path,
         env=env,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert "5 passed, 4 errors" in answer.stdout, answer.stdout
+    assert "6 passed, 4 errors" in answer.stdout, answer.stdout
     for left in ("left 1 task(s) running", "thread stray", "(sleep 1)", "ended, never waited for"):
         assert left in answer.stdout
