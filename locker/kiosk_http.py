@@ -9,7 +9,6 @@ import socket
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
-import structlog
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -20,6 +19,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from edge import log
 from edge.errors import ConfigError, DeviceBusy, LastmileError
 from locker.contract import Reason
 from locker.kiosk import (
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from edge.clock import Clock
 
-_log = structlog.get_logger(__name__)
+_log = log.get_logger("locker.kiosk")
 _encode: Final = msgspec.json.Encoder().encode
 _T = TypeVar("_T")
 

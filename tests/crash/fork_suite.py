@@ -280,7 +280,7 @@ def _concerns(event: dict[str, object], parcel: str) -> bool:
     return isinstance(data, dict) and data.get("parcel") == parcel and "door" in data
 
 
-async def run_suite(directory: Path, *, sites: int, at_once: int = 2, mutant: str = "") -> Toll:
+async def run_suite(directory: Path, *, sites: int, at_once: int = 4, mutant: str = "") -> Toll:
     """Kill at ``sites`` sites, ``at_once`` of them beside each other; stops beginning new ones after a fault."""
     toll = Toll()
     turn = asyncio.Semaphore(at_once)

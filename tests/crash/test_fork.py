@@ -26,7 +26,6 @@ def told(capsys: pytest.CaptureFixture[str]) -> Iterator[list[Toll]]:
             sys.stdout.write(f"\nkills by window\n{toll.table()}\n")
 
 
-@pytest.mark.serial
 @pytest.mark.timeout(400)
 async def test_whatever_the_moment_of_the_kill_the_witness_and_the_journal_agree(
     tmp_path: Path, told: list[Toll]

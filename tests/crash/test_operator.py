@@ -12,12 +12,11 @@ from tests.crash.history import WINDOWS
 from tests.crash.operator_suite import run_suite
 
 
-@pytest.mark.serial
 @pytest.mark.timeout(500)
 async def test_no_kill_of_any_process_loses_or_doubles_anything(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    toll, killed = await asyncio.to_thread(run_suite, tmp_path, worlds=2, locker=14, beside=7)
+    toll, killed = await asyncio.to_thread(run_suite, tmp_path, worlds=3, locker=10, beside=5)
     with capsys.disabled():
         sys.stdout.write(f"\nkills by window\n{toll.table()}\n")
     assert toll.faults == []

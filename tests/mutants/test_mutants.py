@@ -22,7 +22,7 @@ SAID = {
 }
 """What the demonstration and the crash suite find wrong with each."""
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("mutants")]
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,7 @@ def demos() -> Iterator[dict[str, subprocess.Popen[str]]]:
             process.communicate()
 
 
+@pytest.mark.xdist_group("mutants")
 @pytest.mark.parametrize("name", SAID)
 def test_the_demonstration_notices(name: str, demos: dict[str, subprocess.Popen[str]]) -> None:
     out, _ = demos[name].communicate()
@@ -55,7 +56,6 @@ def test_the_demonstration_notices(name: str, demos: dict[str, subprocess.Popen[
     assert any(SAID[name][0] in fault for fault in told["faults"]), told["faults"]
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("name", SAID)
 async def test_the_crash_suite_notices(name: str, tmp_path: Path) -> None:
     toll = await run_suite(tmp_path / name, sites=1, mutant=name)

@@ -138,3 +138,9 @@ def test_the_wheel_carries_the_packages_and_the_built_page(tmp_path: Path) -> No
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {*PACKAGES, "web"}
     assert [name for name in names if "node_modules" in name or name.endswith((".ts", ".svelte"))] == []
+
+
+def test_no_process_of_the_product_loads_what_only_draws_on_terminals() -> None:
+    """rich costs 45 ms and 5 MB; a small computer at the street runs three of them."""
+    load = "import sys, agents.cli, agents.locker, agents.cloud_sync, agents.collector; sys.exit('rich' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", load], cwd=ROOT, check=False).returncode == 0

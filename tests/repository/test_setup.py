@@ -131,3 +131,9 @@ def test_a_test_that_leaves_something_running_fails(pytester: pytest.Pytester) -
     assert "6 passed, 4 errors" in answer.stdout, answer.stdout
     for left in ("left 1 task(s) running", "thread stray", "(sleep 1)", "ended, never waited for"):
         assert left in answer.stdout
+
+
+@pytest.mark.xdist_group("heeded")
+def test_the_workers_heed_groups(request: pytest.FixtureRequest, worker_id: str) -> None:
+    """Otherwise each of them starts every world of processes for itself, and stops it again after each test."""
+    assert worker_id == "master" or request.node.nodeid.endswith("@heeded")
