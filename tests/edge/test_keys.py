@@ -85,6 +85,20 @@ OTHER_X = json.dumps({"kty": "OKP", "crv": "Ed25519", "d": RFC8037_D, "x": HUB.p
         json.dumps({"kty": "OKP", "crv": "Ed25519", "d": "AA", "x": RFC8037_X}).encode(),
         json.dumps({"kty": "OKP", "crv": "Ed25519", "d": RFC8037_D, "x": RFC8037_X, "kid": "mine"}).encode(),
     ],
+    # Some are made anew on each run, and every worker has to know a test by the same name.
+    ids=[
+        "nothing",
+        "a brace",
+        "no members",
+        "no key",
+        "for opening",
+        "encrypted",
+        "another curve",
+        "public",
+        "another public half",
+        "too short",
+        "an unknown member",
+    ],
 )
 def test_what_is_no_unencrypted_signing_key_is_refused_without_showing_it(text: bytes) -> None:
     with pytest.raises(ConfigError) as caught:

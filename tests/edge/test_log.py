@@ -87,24 +87,24 @@ def test_harmless_neighbours_of_secret_names_are_kept(out: io.StringIO) -> None:
     )
 
 
-SECRETS = [
-    "12345678",
-    "123456789",
-    "123 456 789",
-    "123-456-789",
-    "1234 5678 9",
-    TOKEN,
-    SEALED,
-    HUB.pem().decode(),
-    HUB.pem().decode()[:80],
-]
+SECRETS = {
+    "8 digits": "12345678",
+    "9 digits": "123456789",
+    "spaced": "123 456 789",
+    "dashed": "123-456-789",
+    "in fours": "1234 5678 9",
+    "signed": TOKEN,
+    "sealed": SEALED,
+    "key": HUB.pem().decode(),
+    "cut key": HUB.pem().decode()[:80],
+}
 
 
 class Holder(msgspec.Struct):
     inner: str
 
 
-@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
 def test_a_secret_is_hidden_by_its_looks_wherever_it_stands(out: io.StringIO, secret: str) -> None:
     log.get_logger("x").info(
         f"typed {secret}", said=f"<{secret}>", raw=secret.encode(), nested={"a": [(secret,)]}, struct=Holder(secret)
