@@ -8,9 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
-# Two cores are what the smallest machine that builds this has, and a third of all tests' time is waiting for doors.
+# Two cores are what the smallest machine that builds this has, and of three workers one mostly waits for a door.
 WORKERS ?= 3
-# Where it is set, every process that a test starts compiles the product anew, half of its time to begin.
+# Where it is set, every process that a test starts compiles the product anew, a tenth of a second each.
 unexport PYTHONDONTWRITEBYTECODE
 # pytest's 5 says that it ran no test: wrong for the whole suite, right where ARGS chose a part of it.
 MAYBE_NONE := $(if $(ARGS),|| [ $$? -eq 5 ])
