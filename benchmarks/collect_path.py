@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from agents.locker_upkeep import LockerUpkeep
 from benchmarks._report import Figure, report
 from edge.journal import Limits
+from edge.journal_log_file import log_bytes
 from edge.journal_open_sql import open_journal
 from edge.journal_place_file import Place
 from edge.journal_upkeep_asyncio import Upkeep
@@ -303,17 +304,13 @@ class Baseline:
         os.close(self._file)
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size
-
-
-async def log_bytes(bench: Bench, other: Other) -> int:
+async def pickup_bytes(bench: Bench, other: Other) -> int:
     """What the transaction before the pulse adds to the database's log."""
-    sizes, log = [], Path(f"{bench.files.database}-wal")
+    sizes, log = [], bench.files.log
     for _ in range(WARM_UP):
-        before = _size(log)
+        before = log_bytes(log)
         answer = await bench.service.collect(bench.code.typed, None, False)
-        sizes.append(_size(log) - before)
+        sizes.append(log_bytes(log) - before)
         await other.arrived()
         if isinstance(answer, Accepted):
             await bench.put_back(answer.session, other)
@@ -351,7 +348,7 @@ async def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
     took: dict[str, list[float]] = {"service": [], "http": [], "baseline": []}
     with other_process(bus, bare) as other:
         await bench.start()
-        baseline = Baseline(folder / "baseline", await log_bytes(bench, other), bare_tty)
+        baseline = Baseline(folder / "baseline", await pickup_bytes(bench, other), bare_tty)
         async with kiosk(bench, folder) as host:
             await by_http(bench, other, host)
             for turn in range(rounds):

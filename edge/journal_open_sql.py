@@ -19,6 +19,7 @@ from edge.errors import StoreError, StoreFull
 from edge.event import SEALED
 from edge.identifiers import Randomness
 from edge.journal import Head, Limits, Need, Sealer
+from edge.journal_log_file import LOG_BYTES
 from edge.journal_place_file import Place
 from edge.journal_salvage_sql import rebuild_database
 from edge.journal_sql import SqlJournal
@@ -27,9 +28,6 @@ from edge.reserve_file import Reserve
 from edge.schema_sql import AUDIT, CLASS_NUMBERS, Step, last_seq, migrate, place, read_fact
 
 __all__ = ["Opened", "Place", "open_journal"]
-
-LOG_BYTES = 4 * 1024 * 1024
-"""The write-ahead log is cut back to this: SQLite's own default of 1000 pages."""
 
 _SEAL_MARK = f'"type":"{SEALED}"'.encode()
 _UNUSABLE = {

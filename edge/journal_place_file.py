@@ -16,6 +16,11 @@ class Place(msgspec.Struct, frozen=True):
     database: Path
 
     @property
+    def log(self) -> Path:
+        """SQLite's write-ahead log."""
+        return Path(f"{self.database}-wal")
+
+    @property
     def anchor(self) -> Path:
         return self.database.with_suffix(".anchor")
 

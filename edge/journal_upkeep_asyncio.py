@@ -13,16 +13,20 @@ from edge.clock import Clock
 from edge.errors import StoreCorrupt, StoreFull
 from edge.journal import Limits
 from edge.journal_keep_sql import delete_acknowledged, thin
-from edge.journal_open_sql import LOG_BYTES, Place
+from edge.journal_log_file import LOG_BYTES, lengthen_log, log_bytes
+from edge.journal_place_file import Place
 from edge.journal_sql import SqlJournal, SqlTransaction
 from edge.journal_writer_sql import store_error
 from edge.reserve_file import NO_SPACE, Reserve
+from edge.schema_sql import write_fact
 
 TICK_S = 0.25
 """A seal is due after 2 s; looking four times a second keeps it near."""
 CHECKPOINT_EVERY = 4
 SWEEP_EVERY = 40
 """Ticks between two looks at what may be deleted: 10 s."""
+LONG_LOG = LOG_BYTES // 2
+"""Bytes from which the log is brought into the database: what comes until then still finds room in its file."""
 
 
 class Upkeep:
@@ -90,10 +94,15 @@ class Upkeep:
             self._anchored = now
 
     async def _checkpoint(self) -> None:
+        await asyncio.to_thread(lengthen_log, self._place.log)
         try:
-            await asyncio.to_thread(checkpoint, self._place.database)
+            brought = await asyncio.to_thread(checkpoint, self._place.database)
         except StoreCorrupt as damage:
             self._journal.condemn(damage)
+            return
+        if brought:
+            # The first commit after it begins the log anew, which costs a sync more: that one shall be no customer's.
+            await self._journal.write(lambda transaction: write_fact(transaction.sql, "log/begun", ""))
 
     async def _sweep(self) -> None:
         limits = self._limits
@@ -104,24 +113,23 @@ class Upkeep:
         await asyncio.to_thread(Reserve(self._place.reserve, limits.reserve_bytes).hold)
 
 
-def checkpoint(database: Path) -> None:
+def checkpoint(database: Path) -> bool:
     """Bring a long log into the database on a connection of its own: a PASSIVE checkpoint waits for nobody.
 
-    Raises ``StoreCorrupt`` for a damaged database. If it is busy, or the disk full, the next round tries again; the
-    writer's own bound on the log holds meanwhile.
+    Returns whether all of it was brought. Raises ``StoreCorrupt`` for a damaged database. If it is busy, or the disk
+    full, the next round tries again; the writer's own bound on the log holds meanwhile.
     """
-    try:
-        if Path(f"{database}-wal").stat().st_size < LOG_BYTES:
-            return
-    except FileNotFoundError:
-        return
+    if log_bytes(Place(database).log) < LONG_LOG:
+        return False
     connection = sqlite3.connect(database, isolation_level=None, timeout=0.0)
     try:
         connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        busy, long, brought = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     except sqlite3.Error as error:
         told = store_error(error)
         if isinstance(told, StoreCorrupt):
             raise told from error
+        return False
     finally:
         connection.close()
+    return not busy and long == brought

@@ -14,9 +14,9 @@ from edge.anchor_file import Anchor, read_anchor, write_anchor
 from edge.errors import StoreCorrupt, StoreError
 from edge.event import SEALED
 from edge.journal import SEAL_AFTER_S, Limits
-from edge.journal_open_sql import LOG_BYTES
+from edge.journal_log_file import LOG_BYTES, log_bytes
 from edge.journal_sql import SqlJournal
-from edge.journal_upkeep_asyncio import SWEEP_EVERY, TICK_S, Upkeep, checkpoint
+from edge.journal_upkeep_asyncio import CHECKPOINT_EVERY, LONG_LOG, SWEEP_EVERY, TICK_S, Upkeep, checkpoint
 from edge.reserve_file import Reserve
 from tests.edge.journal_rig import TELEMETRY, Store, append
 
@@ -131,6 +131,17 @@ async def test_the_log_stays_bounded_while_much_is_written(store: Store) -> None
             largest = max(largest, log.stat().st_size)  # noqa: ASYNC240  a look
     assert largest < 2 * LOG_BYTES
     assert store.place.database.stat().st_size > 3 * LOG_BYTES
+
+
+async def test_the_log_is_made_long_and_begun_anew_beside_the_callers(store: Store) -> None:
+    async with store.journal() as journal, kept(store, journal) as (_, rounds):
+        await one_round(store, rounds)
+        assert store.place.log.stat().st_size == LOG_BYTES
+        await append(journal, *range(10_000))
+        assert log_bytes(store.place.log) > LONG_LOG
+        for _ in range(CHECKPOINT_EVERY + 1):
+            await one_round(store, rounds)
+        assert 0 < log_bytes(store.place.log) < LONG_LOG // 10
 
 
 def test_a_reserve_is_held_given_up_and_held_again(tmp_path: Path) -> None:
