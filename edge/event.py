@@ -167,11 +167,14 @@ class Envelope:
             clock,
         )
 
-    def encode(self, draft: Draft, *, event_id: str, seq: int, prev: bytes | None) -> bytes:
+    def encode(self, draft: Draft, event_id: str, seq: int, prev: bytes | None) -> bytes:
         """The event's bytes. ``prev`` is the 32-byte hash before it, None outside the audit class.
 
         Raises ``ProtocolError`` when the event is over ``MAX_EVENT_BYTES``, ``TypeError`` for data that is not JSON.
         """
+        place: tuple[bytes, ...] = (b',"seq":', _text(seq)) if seq else ()
+        if prev is not None:
+            place += (b',"prev":"', hexlify(prev), b'"')
         body = b"".join(
             (
                 b'{"specversion":"1.0","id":',
@@ -184,8 +187,8 @@ class Envelope:
                 draft.event_class.text,
                 self._after_class,
                 _text(draft.data),
-                b',"seq":%d' % seq if seq else b"",
-                b"}" if prev is None else b',"prev":"%b"}' % hexlify(prev),
+                *place,
+                b"}",
             )
         )
         if len(body) > MAX_EVENT_BYTES:
