@@ -14,8 +14,6 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from edge.errors import LastmileError
-
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -31,7 +29,6 @@ app.add_typer(issuer, name="issuer")
 app.add_typer(command, name="command")
 app.add_typer(journal, name="journal")
 
-Config = Annotated[Path, typer.Option("--config", help="The process's TOML file.")]
 Database = Annotated[Path, typer.Argument(help="The node's state.db; it is only read.")]
 
 
@@ -49,15 +46,6 @@ def asyncapi(
         typer.echo(f"{write_schemas(schemas)} schemas below {schemas}", err=True)
 
 
-def main() -> None:
-    """Run the command line; an error that a person can mend is told in one line, without a traceback."""
-    try:
-        app()
-    except LastmileError as error:
-        typer.echo(f"lastmile: {error}", err=True)
-        sys.exit(2)
-
-
 def _run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run ``work`` until it ends, or until SIGTERM or Ctrl-C ends it in order."""
 
@@ -71,18 +59,12 @@ def _run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(until_told())
 
 
-@app.command()
-def run(
-    role: Annotated[Literal["locker", "cloud-sync", "collector"], typer.Argument(help="Which process to be.")],
-    config: Config,
-    kiosk_token_file: Annotated[
-        Path | None, typer.Option(help="locker: where tools find the kiosk's token, instead of the file in the config.")
-    ] = None,
-) -> None:
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def run(context: typer.Context) -> None:
     """Run one process until it is told to stop."""
     from agents import processes
 
-    processes.run(role, config, kiosk_token_file=kiosk_token_file)
+    processes.main(context.args)  # listed here; ``agents.__main__`` takes the shorter way
 
 
 @app.command()

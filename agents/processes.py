@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,20 @@ from edge.settings_file import read_settings
 
 COMMAND: tuple[str, ...] = (sys.executable, "-m", "agents")
 """How another process of the product is started from here: the demo does."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """``lastmile run`` with ``arguments``. Wrong ones are told on stderr, and the process exits with 2."""
+    parser = argparse.ArgumentParser(prog="lastmile run", description="Run one process until it is told to stop.")
+    parser.add_argument("role", choices=["locker", "cloud-sync", "collector"], help="which process to be")
+    parser.add_argument("--config", type=Path, required=True, help="the process's TOML file")
+    parser.add_argument(
+        "--kiosk-token-file",
+        type=Path,
+        help="locker: where tools find the kiosk's token, instead of the file in the config",
+    )
+    chosen = parser.parse_args(arguments)
+    run(chosen.role, chosen.config, kiosk_token_file=chosen.kiosk_token_file)
 
 
 def run(role: str, config: Path, *, kiosk_token_file: Path | None = None) -> None:

@@ -14,7 +14,8 @@ from unittest.mock import patch
 
 import msgspec
 
-from agents import cli, processes
+from agents import processes
+from agents.__main__ import main
 from agents.demo_world import SealedCode, World
 from edge import jose
 from edge.keys_file import read_opening_key
@@ -32,7 +33,7 @@ def typed(*arguments: object) -> subprocess.CompletedProcess[str]:
     out, err, code = io.StringIO(), io.StringIO(), 0
     with patch.object(sys, "argv", command), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            cli.main()
+            main()
         except SystemExit as ended:
             code = int(ended.code or 0)
     return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())

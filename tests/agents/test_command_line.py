@@ -6,12 +6,14 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from agents import processes
 from agents.demo_broker import free_port
 from agents.site import Site, make_keys, write_settings
 from edge.issuers import Issuers, read_issuers
@@ -122,6 +124,17 @@ def test_a_store_that_cannot_be_used_ends_the_agent_with_the_remedy(site):
     assert told.returncode != 0
     assert "Traceback" not in told.stderr + told.stdout
     assert "store" in told.stdout + told.stderr
+
+
+def test_a_process_that_serves_is_spared_what_only_people_at_a_terminal_need(site):
+    (site.directory / "store").rmdir()
+    (site.directory / "store").write_text("so that it ends when it has loaded all it needs")
+    command = [*processes.COMMAND, "run", "locker", "--config", str(site.node_toml)]
+    watched = os.environ | {"PYTHONPROFILEIMPORTTIME": "1"}
+    told = subprocess.run(command, env=watched, capture_output=True, text=True, check=False, timeout=60)
+    loaded = {line.rpartition("|")[2].strip() for line in told.stderr.splitlines() if line.startswith("import time:")}
+    assert "agents.locker" in loaded
+    assert not {"typer.main", "rich.console", "pydantic.main"} & loaded
 
 
 def issuers(site: Site) -> Issuers:

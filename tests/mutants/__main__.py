@@ -8,10 +8,11 @@ from __future__ import annotations
 import importlib
 import sys
 
-from agents import cli, processes
+from agents import processes
+from agents.__main__ import main
 
 if __name__ == "__main__":
     name = sys.argv.pop(1)
     importlib.import_module(f"tests.mutants.{name}").apply()
     processes.COMMAND = (sys.executable, "-m", "tests.mutants", name)
-    cli.main()
+    main()
