@@ -67,6 +67,11 @@ class SessionView(msgspec.Struct, frozen=True):
     state: SessionState
     opened: bool
 
+    @property
+    def awaits_word(self) -> bool:
+        """A deposit that nobody could see: the courier knows whether the parcel is inside."""
+        return self.kind is SessionKind.DEPOSIT and self.state is SessionState.UNKNOWN
+
 
 class DoorView(msgspec.Struct, frozen=True):
     """A door for ``GET /api/doors``: its name on the front, its size, whether a seated person reaches it, its state.
@@ -141,6 +146,10 @@ class Desk(Protocol):
 
     def watch(self, session: str) -> AsyncIterator[SessionView]:
         """The session as it stands, then each change, ending after ``ENDED``. Only for a session that is known."""
+        ...
+
+    def languages(self) -> tuple[str, ...]:
+        """What the screen may speak, the first to begin with; none: whatever it can."""
         ...
 
     def doors(self) -> list[DoorView]:

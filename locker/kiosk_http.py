@@ -122,7 +122,7 @@ class _Api:
         return _verdict(await self._desk.deposit(asked.badge, asked.pin, asked.booking, asked.size, asked.low))
 
     async def doors(self, _request: Request) -> Response:
-        return _json({"doors": self._desk.doors()})
+        return _json({"doors": self._desk.doors(), "languages": self._desk.languages()})
 
     async def session(self, request: Request) -> Response:
         return _view(self._desk.session(request.path_params["session"]))

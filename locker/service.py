@@ -248,7 +248,7 @@ class LockerService:
             return view
         if view.kind is SessionKind.DEPOSIT and empty:
             self._left_empty.add(session)
-        if _awaits_word(view):
+        if view.awaits_word:
             if self.cabinet.state(view.door) in {DoorState.OPEN, DoorState.AJAR}:
                 return view
             await self._settle_closed(view.door, seen_open=False)
@@ -263,6 +263,9 @@ class LockerService:
 
     def watch(self, session: str) -> AsyncIterator[SessionView]:
         return self._sessions.watch(session)
+
+    def languages(self) -> tuple[str, ...]:
+        return self.terms.wishes.languages or ()
 
     def doors(self) -> list[DoorView]:
         cabinet = self.cabinet
@@ -290,7 +293,7 @@ class LockerService:
 
     async def _heard_closed(self, door: str, *, seen_open: bool) -> None:
         here = self._sessions.at(door)
-        if not seen_open and any(_awaits_word(view) for view in here):
+        if not seen_open and any(view.awaits_word for view in here):
             return  # nothing was seen, and the courier who knows stands there
         await self._settle_closed(door, seen_open=seen_open)
         for view in here:
@@ -347,14 +350,14 @@ class LockerService:
         self._sessions.move(unlocking.session, _SHOWN[done.outcome])
         self._tell_ended(attempt, done)
         view = self._sessions.view(unlocking.session)
-        if view is not None and _awaits_word(view):
+        if view is not None and view.awaits_word:
             self._background(f"word-{door}", lambda: self._wait_for_word(view.session))
 
     async def _wait_for_word(self, session: str) -> None:
         """A courier who says nothing has left the parcel inside, whatever the sensor says: it must stay collectable."""
         await self._clock.sleep(WORD_S)
         view = self._sessions.view(session)
-        if view is not None and _awaits_word(view):
+        if view is not None and view.awaits_word:
             await self._settle_closed(view.door, seen_open=False)
             self._end_session(view)
 
@@ -393,8 +396,3 @@ class LockerService:
 def _tell(answer: asyncio.Future[Accepted | Refused], what: Accepted | Refused) -> None:
     if not answer.done():  # whoever asked may have left
         answer.set_result(what)
-
-
-def _awaits_word(view: SessionView) -> bool:
-    """A deposit that nobody could see: the courier knows whether the parcel is inside."""
-    return view.kind is SessionKind.DEPOSIT and view.state is SessionState.UNKNOWN

@@ -302,6 +302,12 @@ class TestTheScreenItself:
         await page.clock.fast_forward(61_000)
         await heading(page, "Введите код из сообщения")
 
+    async def test_the_operator_says_which_languages_are_offered(self, kiosk: Kiosk, open_page: OpenPage) -> None:
+        kiosk.desk.spoken = ("ru",)
+        page = await open_page(kiosk.url)
+        await heading(page, "Введите код из сообщения")
+        await expect(page.get_by_role("button", name="English")).to_have_count(0)
+
     async def test_a_new_screen_is_read_from_its_heading(self, kiosk: Kiosk, open_page: OpenPage) -> None:
         kiosk.desk.answer = Refused(Reason.EXPIRED)
         page = await open_page(kiosk.url)

@@ -34,6 +34,7 @@ class ScriptedDesk:
     """Answers after the first one, each once; the last stays."""
     kind: SessionKind = SessionKind.COLLECT
     door_views: list[DoorView] = field(default_factory=lambda: [*DOORS])
+    spoken: tuple[str, ...] = ()
     asked: list[tuple[object, ...]] = field(default_factory=list)
     views: dict[str, SessionView] = field(default_factory=dict)
 
@@ -51,6 +52,9 @@ class ScriptedDesk:
 
     def session(self, session: str) -> SessionView | None:
         return self.views.get(session)
+
+    def languages(self) -> tuple[str, ...]:
+        return self.spoken
 
     def doors(self) -> list[DoorView]:
         return self.door_views

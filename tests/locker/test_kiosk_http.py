@@ -175,8 +175,9 @@ class TestSessions:
         assert desk.asked[-1] == ("end", "s1", True)
 
     async def test_the_doors_are_listed(self, page: httpx.AsyncClient) -> None:
-        doors = (await page.get("/api/doors")).json()["doors"]
-        assert doors[1] == {"door": "A2", "size": "M", "low": True, "state": "open"}
+        told = (await page.get("/api/doors")).json()
+        assert told["languages"] == []
+        assert told["doors"][1] == {"door": "A2", "size": "M", "low": True, "state": "open"}
 
 
 class TestStrangers:

@@ -80,9 +80,10 @@ export async function ask(what: Ask, confirm: boolean): Promise<Verdict> {
   return (await call('POST', `/api/${kind}`, body)).data as Verdict;
 }
 
-export async function doors(): Promise<DoorView[]> {
+/** Every door, and the languages that the screen may speak; none of them: all that it can. */
+export async function doors(): Promise<{ doors: DoorView[]; languages: string[] }> {
   const { data } = await call('GET', '/api/doors');
-  return (data as { doors?: DoorView[] }).doors ?? [];
+  return { doors: [], languages: [], ...(data as { doors?: DoorView[]; languages?: string[] }) };
 }
 
 /** Tell the locker that the person is through with a session; a courier may add that no parcel stays inside. */

@@ -53,6 +53,8 @@ class Kiosk {
   screen = $state.raw<Screen>(START);
   doors = $state.raw<DoorView[]>([]);
   language = $state(firstLanguage);
+  /** Spoken here, by the operator's wish all that this page knows or some of it. */
+  languages = $state.raw<string[]>(Object.keys(languages));
   now = $state(Date.now());
 
   readonly words: Words = $derived(languages[this.language]!);
@@ -69,6 +71,7 @@ class Kiosk {
     return warned && left <= WARN_MS ? Math.max(1, Math.ceil(left / 1000)) : 0;
   });
 
+  private mainLanguage = firstLanguage;
   private touched = $state(Date.now());
   private stopFollowing = () => {};
   private asking = 0;
@@ -265,15 +268,24 @@ class Kiosk {
     const screen = this.screen;
     if (this.now - this.touched >= patience(screen)) this.home();
     else if (screen.at === 'refused' && screen.until && this.now >= screen.until) this.again();
-    if (screen === START && this.now - this.touched >= 60_000) this.language = firstLanguage;
+    if (screen === START && this.now - this.touched >= 60_000) this.language = this.mainLanguage;
     const watching = (screen.at === 'code' && !screen.digits) || screen.at === 'gone' || screen.at === 'notPaired';
     if (watching && this.now - this.checkedAt >= HEALTH_MS) void this.check();
+  }
+
+  private speak(offered: string[]): void {
+    const known = offered.filter((language) => language in languages);
+    this.languages = known.length ? known : Object.keys(languages);
+    this.mainLanguage = known[0] ?? firstLanguage;
+    if (!this.languages.includes(this.language)) this.language = this.mainLanguage;
   }
 
   private async check(): Promise<void> {
     this.checkedAt = Date.now();
     try {
-      this.doors = await api.doors();
+      const told = await api.doors();
+      this.doors = told.doors;
+      this.speak(told.languages);
       this.missed = 0;
       if (this.screen.at === 'notPaired' || (this.screen.at === 'gone' && !this.justAsked())) this.home();
     } catch (error) {
