@@ -16,6 +16,7 @@ from edge.document import Desired, Reported
 from edge.event import CloudEvent, EventClass
 from edge.issuers import IssuersDocument
 from edge.result import Result
+from edge.time_command import TIME_RULES
 from locker import commands as locker_commands
 from locker import contract as locker_contract
 
@@ -31,7 +32,7 @@ EVENTS: Final[dict[str, tuple[type[msgspec.Struct], EventClass | None]]] = {
 }
 """Every event of every role: the struct of its data and its class, None where it carries the class it tells of."""
 
-COMMANDS: Final[dict[str, Rule]] = {**NONCE_RULES, **locker_commands.COMMANDS}
+COMMANDS: Final[dict[str, Rule]] = {**NONCE_RULES, **TIME_RULES, **locker_commands.COMMANDS}
 """Every command of every role."""
 
 SIGNED: Final[dict[str, tuple[str, type[msgspec.Struct]]]] = {

@@ -27,6 +27,8 @@ from edge.link_desk_sql import HeldIssuers
 from edge.nonce import NonceBook
 from edge.refusals import EVERY_S, RefusalMeter
 from edge.result import Status
+from edge.time_command import TIME_RULES
+from edge.time_floor_sql import set_time
 from locker.commands import COMMANDS, Cancel, Clear, Expect, Extend, Open, Reissue, is_id
 from locker.desired import Wishes, read_wishes
 from locker.door import Done, Outcome
@@ -74,8 +76,8 @@ class Downlink:
             clock=clock,
             nonces=NonceBook(os.urandom),
             inbox=self.inbox,
-            rules=COMMANDS,
-            acts=acts(service, office),
+            rules={**TIME_RULES, **COMMANDS},
+            acts={"time": set_time(journal, clock), **acts(service, office)},
             send=lambda command, result: push(Out("res", command, result)),
             passed=lambda: clock.memory.floor,
         )

@@ -34,7 +34,8 @@ class Memory(msgspec.Struct, frozen=True):
 class FlooredClock:
     """``edge.clock.Clock`` that takes another one's word only while nothing speaks against it.
 
-    Until ``resume`` it is not trusted. Once caught stepping it stays untrusted for this boot, until ``set_right``.
+    Until ``resume`` it is not trusted. Once caught stepping it stays untrusted for this boot, until it is resumed with
+    what ``righted`` says.
     """
 
     def __init__(self, inner: Clock, boot: str) -> None:
@@ -46,9 +47,16 @@ class FlooredClock:
         """Take up what an earlier run has stored; what it knew of another boot's monotonic clock says nothing here."""
         self._memory = stored if stored.boot == self._boot else Memory(floor=stored.floor, boot=self._boot)
 
-    def set_right(self, wall: float) -> None:
-        """Somebody entitled says what time it is, also if that is below the floor. Later time is held against it."""
-        self._memory = Memory(floor=wall, boot=self._boot, offset=wall - self._inner.mono())
+    def righted(self, wall: float) -> Memory:
+        """What is to be stored, and then resumed, when somebody entitled says what time it is.
+
+        That may be below the floor. Later time is held against it.
+        """
+        return Memory(floor=wall, boot=self._boot, offset=wall - self._inner.mono())
+
+    def machine_wall(self) -> float:
+        """What the inner clock shows, whether it is trusted or not."""
+        return self._inner.wall()
 
     @property
     def memory(self) -> Memory:

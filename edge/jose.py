@@ -27,7 +27,6 @@ ISSUERS: Final = "lm-issuers+jwt"
 ACK: Final = "lm-ack+jwt"
 RESULT: Final = "lm-res+jwt"
 REPORTED: Final = "lm-reported+jwt"
-TIME: Final = "lm-time+jwt"
 BADGE: Final = "lm-badge+jwt"
 
 MAX_TOKEN_BYTES = 32 * 1024

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import cast
 
 import msgspec
 
+from edge.command import Command
+from edge.command_desk import Act, Ended, Take
 from edge.floored_clock import FlooredClock, Memory
 from edge.journal_sql import SqlJournal, SqlTransaction
+from edge.result import Status
 from edge.schema_sql import read_fact, write_fact
+from edge.time_command import SetTime, require_agreement
 
 LOOK_EVERY_S = 10.0
 """A step is noted this soon, also when nothing else looks at the clock."""
@@ -30,6 +35,24 @@ async def keep_time(journal: SqlJournal, clock: FlooredClock) -> None:
             stored = clock.memory
             await journal.write(partial(_store, msgspec.json.encode(stored).decode()))
         await clock.sleep(LOOK_EVERY_S)
+
+
+def set_time(journal: SqlJournal, clock: FlooredClock) -> Act:
+    """What the command ``time`` does: the clock's new memory is kept with the command, then taken up."""
+
+    async def act(command: Command, args: msgspec.Struct, take: Take, _: Ended) -> None:
+        said = cast("SetTime", args)
+        require_agreement(said, command.claims.subject, clock.machine_wall())
+        righted = clock.righted(said.wall)
+
+        def work(transaction: SqlTransaction) -> None:
+            _store(msgspec.json.encode(righted).decode(), transaction)
+            take(transaction, Status.DONE)
+
+        await journal.write(work)
+        clock.resume(righted)
+
+    return act
 
 
 def _store(told: str, transaction: SqlTransaction) -> None:

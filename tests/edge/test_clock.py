@@ -103,7 +103,7 @@ def test_somebody_entitled_sets_it_right_and_may_lower_the_floor() -> None:
     inner = ManualClock(wall=NOW - 10 * HOUR)
     clock = resumed(inner, Memory(floor=NOW))
     assert not clock.trusted()
-    clock.set_right(NOW - 10 * HOUR)
+    clock.resume(clock.righted(NOW - 10 * HOUR))
     assert clock.trusted()
     assert clock.memory.floor == NOW - 10 * HOUR
     inner.step_wall(2 * HOUR)
