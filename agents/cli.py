@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import signal
 import sys
 import time
@@ -14,6 +13,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from agents.cli_command import command
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -22,7 +23,6 @@ app = typer.Typer(
 )
 simulate = typer.Typer(no_args_is_help=True, help="Simulated hardware that speaks the real bytes.")
 issuer = typer.Typer(no_args_is_help=True, help="Keys that sign commands, and the document that lists them.")
-command = typer.Typer(no_args_is_help=True, help="Signed commands to a node.")
 journal = typer.Typer(no_args_is_help=True, help="Read and verify a node's journal.")
 app.add_typer(simulate, name="simulate")
 app.add_typer(issuer, name="issuer")
@@ -134,35 +134,6 @@ def issuer_new(
         name, tuple(scope), tuple(nodes), directory=directory, root=root, document=document, days=days, wall=time.time()
     ):
         typer.echo(line)
-
-
-@command.command("open")
-def command_open(
-    node: Annotated[str, typer.Argument(help="tenant_name")],
-    door: Annotated[str, typer.Argument(help="The name on the door.")],
-    config: Annotated[Path, typer.Option("--as", help="issuer.toml: who signs, and the broker.")],
-) -> None:
-    """Open one door by a signed command with a nonce, and wait for the node's own word. Exit 0 only when it opened."""
-    from agents.issuer import open_door
-    from agents.settings import IssuerSettings
-    from edge.result import Status
-    from edge.settings_file import read_settings
-    from edge.system_clock import SystemClock
-
-    settings = read_settings(config, IssuerSettings)
-    result = asyncio.run(
-        open_door(
-            settings,
-            node,
-            door,
-            base=config.parent,
-            clock=SystemClock(),
-            random=secrets.token_bytes,
-            say=lambda line: typer.echo(line, err=True),
-        )
-    )
-    typer.echo(f"{result.status.value}{': ' + result.reason if result.reason else ''}")
-    sys.exit(0 if result.status is Status.DONE else 1)
 
 
 @journal.command("tail")

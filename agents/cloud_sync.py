@@ -24,7 +24,9 @@ EVENTS_LIMIT_S = 7200.0
 """The pump says so at least each hour (its longest pause); twice that means that it hangs."""
 
 
-def broker_settings(broker: Broker, client_id: str, base: Path, *, receive_maximum: int = 20) -> BrokerSettings:
+def broker_settings(
+    broker: Broker, client_id: str, base: Path, *, receive_maximum: int = 20, session_expiry: int = 7 * 86_400
+) -> BrokerSettings:
     """The broker as the MQTT client takes it, with paths made absolute."""
     tls = broker.tls
     return BrokerSettings(
@@ -35,6 +37,7 @@ def broker_settings(broker: Broker, client_id: str, base: Path, *, receive_maxim
         tls=None if tls is None else TlsFiles(str(base / tls.ca), str(base / tls.certificate), str(base / tls.key)),
         keepalive=broker.keepalive,
         receive_maximum=receive_maximum,
+        session_expiry=session_expiry,
     )
 
 

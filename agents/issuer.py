@@ -1,194 +1,271 @@
-"""Sends signed commands: asks the node for a nonce, signs for it, and waits for the node's own signed word."""
+"""An issuer at work: signs a command once, puts it into the outbox, and waits for the node's own signed word."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+import random as chance
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any, Protocol
 
 import msgspec
 
 from agents.cloud_sync import broker_settings
 from agents.settings import IssuerSettings
-from cloud_sync.client_mqtt import MqttBroker, MqttConnection
-from cloud_sync.ports import Message
-from cloud_sync.presence import Presence
-from cloud_sync.presence import decode as decode_presence
-from cloud_sync.topics import NodeTopics
+from cloud_sync.client_mqtt import MqttBroker
+from cloud_sync.collector import Node, load_nodes
+from cloud_sync.outbox import Outcome, entry_of
+from cloud_sync.outbox_asyncio import Outbox
+from cloud_sync.outbox_sql import OutboxStore
+from edge.claims import claims_as
 from edge.clock import Clock
-from edge.command import Claims, sign_command
-from edge.errors import ConfigError, LastmileError, ProtocolError, VerificationError
+from edge.command import Claims, Rule, sign_command, sign_first
+from edge.errors import ConfigError, LastmileError, VerificationError
 from edge.identifiers import Randomness, uuid7
-from edge.identity import Identity, identify
-from edge.keys import SigningKey, VerifyKey
+from edge.keys import SigningKey
 from edge.keys_file import read_signing_key, read_verify_key
-from edge.result import Result, Status, read_result
+from edge.result import Result, Status
+from locker.commands import COMMANDS
 
 PRESENCE_S = 10.0
 """For the broker's retained copy of the node's presence, which comes at once."""
 ANSWER_S = 15.0
-"""For a nonce or an ``accepted``: a mobile link's worst round trip, several times over."""
-OUTCOME_S = 30.0
-"""For a door's outcome: three pulses take 6 s."""
+"""For a nonce: a mobile link's worst round trip, several times over."""
+OUTCOME_S = 45.0
+"""For the last word: a mobile link's round trip, and three pulses at a door, which take 6 s."""
+BOOKING_DAYS = 30
+"""How long a booking command may wait for a node that is off, where nobody says otherwise."""
+DAY_S = 86_400
 
-Say = Callable[[str], None]
+
+class Say(Protocol):
+    """Hears how far it has got: a word for the step and what there is to tell of it."""
+
+    def __call__(self, step: str, **facts: object) -> None: ...
 
 
 class NoAnswer(LastmileError):
-    """The node did not answer in time. Whether it acted is not known: ask for the same command's result again."""
+    """The node did not answer in time. What became of a command that is signed already is asked for by its id."""
+
+
+class Refused(LastmileError):
+    """The node refused the question that comes before a command; nothing was signed that could move anything."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__(f"{result.status.value}: {result.reason}", remedy="look at the issuer's rights")
+        self.result = result
 
 
 class Issuer(msgspec.Struct, frozen=True):
-    """Who signs, and for which node."""
+    """Who signs, and for which nodes."""
 
     name: str
     key: SigningKey
-    identity: Identity
-    role_key: VerifyKey
+    nodes: dict[str, Node]
 
-    @property
-    def topics(self) -> NodeTopics:
-        return NodeTopics(self.identity.tenant, self.identity.node)
+    def node(self, name: str) -> Node:
+        """Raises ``ConfigError`` when it is not one of the configured ones."""
+        if name not in self.nodes:
+            raise ConfigError(
+                f"no node {name!r} in the issuer's file", remedy="add it under [[nodes]] with its role key"
+            )
+        return self.nodes[name]
 
-    def claims(
+
+def read_issuer(settings: IssuerSettings, base: Path) -> Issuer:
+    """The issuer of the file, with the keys it names. Raises ``ConfigError``."""
+    nodes = load_nodes(
+        (each.tenant, f"{each.tenant}_{each.name}", [read_verify_key(base / each.role_key)]) for each in settings.nodes
+    )
+    return Issuer(settings.name, read_signing_key(base / settings.key), nodes)
+
+
+class Desk:
+    """Where one issuer signs, each command once."""
+
+    def __init__(
         self,
-        *,
-        jti: str,
-        name: str,
-        subject: str,
-        args: dict[str, object],
-        at: float,
-        nonce: str | None = None,
-        session: str | None = None,
-    ) -> Claims:
-        return Claims(
-            iss=self.name,
-            aud=self.identity.audience,
-            jti=jti,
-            iat=int(at),
-            name=name,
-            subject=subject,
-            args=args,
-            nonce=nonce,
-            session=session,
-        )
-
-
-def read_issuer(settings: IssuerSettings, node: str, base: Path) -> Issuer:
-    """Raises ``ConfigError`` when ``node`` is not one of the configured ones."""
-    for each in settings.nodes:
-        role_key = read_verify_key(base / each.role_key)
-        identity = identify(each.tenant, each.name, role_key)
-        if identity.node == node:
-            return Issuer(settings.name, read_signing_key(base / settings.key), identity, role_key)
-    raise ConfigError(f"no node {node!r} in the issuer's file", remedy="add it under [[nodes]] with its role key")
-
-
-async def open_door(
-    settings: IssuerSettings, node: str, door: str, *, base: Path, clock: Clock, random: Randomness, say: Say
-) -> Result:
-    """Open one door by command and return the node's final word.
-
-    Raises ``NoAnswer`` when none came: the same command is not signed a second time by itself.
-    """
-    issuer = read_issuer(settings, node, base)
-    client_id = f"{settings.name}-{random(4).hex()}"
-    connection = await MqttBroker(broker_settings(settings.broker, client_id, base)).connect(None)
-    try:
-        return await _Exchange(issuer, connection, clock, random, say).open(door)
-    finally:
-        await connection.close()
-
-
-class _Exchange:
-    """One conversation with one node."""
-
-    def __init__(self, issuer: Issuer, connection: MqttConnection, clock: Clock, random: Randomness, say: Say) -> None:
+        issuer: Issuer,
+        outbox: Outbox,
+        store: OutboxStore,
+        clock: Clock,
+        random: Randomness,
+        say: Say,
+    ) -> None:
         self._issuer = issuer
-        self._connection = connection
+        self._outbox = outbox
+        self._store = store
         self._clock = clock
         self._random = random
         self._say = say
 
-    async def open(self, door: str) -> Result:
-        topics = self._issuer.topics
-        await self._connection.subscribe([topics.presence, f"{topics.source.removeprefix('/')}/res/+"])
-        presence = await self._presence()
-        nonce = await self._nonce(door, presence)
-        if nonce.status is not Status.DONE:
-            return nonce
-        self._say(f"{self._issuer.identity.node} gave a nonce for door {door}")
-        jti = self._new_id()
-        claims = self._issuer.claims(
-            jti=jti, name="open", subject=door, args={"door": door}, at=self._clock.wall(), nonce=nonce.data["nonce"]
-        )
-        await self._send("open", claims)
-        result = await self._result(jti, ANSWER_S)
-        if result.status is Status.ACCEPTED:
-            self._say("accepted")
-            result = await self._result(jti, OUTCOME_S)
-        return result
+    async def open(self, node: str, door: str, *, wait: float = OUTCOME_S) -> Outcome:
+        """Open one door and return the node's last word.
 
-    async def _presence(self) -> Presence:
+        Raises ``NoAnswer``, ``Refused``, and ``ConfigError`` while an earlier command for this door has no outcome:
+        nobody signs a second one in doubt.
+        """
+        aud = self._issuer.node(node).audience
+        for entry, _ in await self._store.pending():
+            if (entry.audience, entry.name, entry.subject) == (aud, "open", door):
+                raise ConfigError(
+                    f"the command {entry.jti} for door {door} has no outcome yet",
+                    remedy=f"ask for it before you sign another: lastmile command result {entry.jti}",
+                )
+        claims = await self._with_nonce(node, "open", door, {"door": door})
+        return await self.submit(claims, sign_command(claims, self._issuer.key), wait=wait)
+
+    async def book(
+        self, node: str, name: str, booking: str, args: dict[str, object], *, days: int, rev: int | None, wait: float
+    ) -> Outcome:
+        """Sign a command about a booking, which may wait ``days`` for the node, and see how far it gets in ``wait`` s.
+
+        What is returned may be short of final: the command stays in the outbox.
+        """
+        self._issuer.node(node)
+        _arguments(COMMANDS[name], name, args)
+        rev = rev if rev is not None else await self._store.next_rev(node, booking)
+        now = self._clock.wall()
+        claims = self._claims(node, name, booking, args, rev=rev, exp=int(now) + days * DAY_S)
+        return await self.submit(claims, sign_command(claims, self._issuer.key), wait=wait)
+
+    async def half(self, node: str, name: str, door: str, args: dict[str, object]) -> bytes:
+        """The first signature of a command that two people sign, with a nonce: there is a minute for the second.
+
+        Raises ``NoAnswer`` and ``Refused``.
+        """
+        return sign_first(await self._with_nonce(node, name, door, args), self._issuer.key)
+
+    async def submit(self, claims: Claims, token: bytes, *, wait: float) -> Outcome:
+        """Keep and publish signed bytes, once; an actuation without a last word within ``wait`` s is ``NoAnswer``."""
+        self._issuer.node(claims.aud.partition("/")[0])
+        entry = entry_of(claims, token)
+        await self._outbox.keep(entry)
+        self._say("signed", id=entry.jti, name=entry.name, subject=entry.subject)
+        return await self.outcome(entry.jti, wait=wait, must=not entry.rev)
+
+    async def outcome(self, jti: str, *, wait: float, must: bool = True) -> Outcome:
+        """How a command stands after at most ``wait`` seconds. Raises ``NoAnswer`` when it must be final and is not."""
         try:
-            return await asyncio.wait_for(self._online(), PRESENCE_S)
+            return await asyncio.wait_for(self._outbox.final(jti), wait)
         except TimeoutError as error:
-            raise NoAnswer(f"{self._issuer.identity.node} is not online", remedy="look at the node") from error
-
-    async def _online(self) -> Presence:
-        topics = self._issuer.topics
-        while True:
-            message = await self._next()
-            if message.topic == topics.presence and (presence := decode_presence(message.payload)).online:
-                return presence
-
-    async def _next(self) -> Message:
-        (message,) = await self._connection.next_messages(1)
-        self._connection.ack(message)
-        return message
-
-    async def _nonce(self, door: str, presence: Presence) -> Result:
-        jti = self._new_id()
-        claims = self._issuer.claims(
-            jti=jti,
-            name="nonce",
-            subject=door,
-            args={"name": "open", "request": int(self._clock.wall() * 1000)},
-            at=self._clock.wall(),
-            session=presence.session,
-        )
-        await self._send("nonce", claims)
-        return await self._result(jti, ANSWER_S)
-
-    async def _send(self, name: str, claims: Claims) -> None:
-        await (await self._connection.send(self._issuer.topics.command(name), sign_command(claims, self._issuer.key)))
-
-    async def _result(self, jti: str, seconds: float) -> Result:
-        """The next word on ``jti`` that the node itself has signed."""
-        try:
-            return await asyncio.wait_for(self._signed_word(jti), seconds)
-        except TimeoutError as error:
+            if not must:
+                return await self._outbox.outcome(jti)
             raise NoAnswer(
-                f"no answer to {jti} within {seconds:.0f} s", remedy="whether it was done is not known; look there"
+                f"no last word on {jti} within {wait:.0f} s",
+                remedy=f"what was done is not known yet: lastmile command result {jti}",
             ) from error
 
-    async def _signed_word(self, jti: str) -> Result:
-        """Passes over whatever the node did not sign for this command."""
-        issuer = self._issuer
-        while True:
-            message = await self._next()
-            if message.topic != issuer.topics.result(jti):
-                continue
-            try:
-                return read_result(
-                    message.payload,
-                    issuer.role_key,
-                    audience=issuer.identity.audience,
-                    command_id=jti,
-                    issuer=issuer.name,
-                )
-            except (VerificationError, ProtocolError) as error:
-                self._say(f"passed over what the node did not sign: {error.what}")
+    async def settle(self) -> None:
+        """Go on publishing until every command in the outbox has its last word."""
+        await self._outbox.idle()
 
-    def _new_id(self) -> str:
-        return uuid7(self._clock.wall(), self._random(10))
+    async def _with_nonce(self, node: str, name: str, door: str, args: dict[str, object]) -> Claims:
+        """A command that acts at once, ready to be signed."""
+        self._issuer.node(node)
+        _arguments(COMMANDS[name], name, args)
+        self._say("waiting", node=node)
+        session = await self._session(node)
+        answer = await self._nonce(node, name, door, session)
+        if answer.reason == "wrong_session":
+            # The broker's copy of the presence was older than the agent; nothing has been asked to move.
+            with contextlib.suppress(NoAnswer):
+                answer = await self._nonce(node, name, door, await self._session(node, unlike=session))
+        if answer.status is not Status.DONE:
+            raise Refused(answer)
+        self._say("nonce", node=node, door=door)
+        return self._claims(node, name, door, args, nonce=str(answer.data["nonce"]))
+
+    async def _session(self, node: str, *, unlike: str = "") -> str:
+        try:
+            return (await asyncio.wait_for(self._outbox.online(node, unlike=unlike), PRESENCE_S)).session
+        except TimeoutError as error:
+            raise NoAnswer(f"{node} is not online", remedy="look at the node; nothing was signed") from error
+
+    async def _nonce(self, node: str, name: str, door: str, session: str) -> Result:
+        asked = {"name": name, "request": int(self._clock.wall() * 1000)}
+        claims = self._claims(node, "nonce", door, asked, session=session)
+        question = entry_of(claims, sign_command(claims, self._issuer.key))
+        try:
+            return await asyncio.wait_for(self._outbox.ask(question), ANSWER_S)
+        except TimeoutError as error:
+            raise NoAnswer(
+                f"{node} gave no nonce within {ANSWER_S:.0f} s",
+                remedy="check that its issuers document lists this key; nothing was signed that opens a door",
+            ) from error
+
+    def _claims(self, node: str, name: str, subject: str, args: dict[str, object], **proof: Any) -> Claims:
+        wall = self._clock.wall()
+        members = {
+            "iss": self._issuer.name,
+            "aud": self._issuer.node(node).audience,
+            "jti": uuid7(wall, self._random(10)),
+            "iat": int(wall),
+            "name": name,
+            "subject": subject,
+            "args": args,
+            **proof,
+        }
+        try:
+            return claims_as(members, Claims)
+        except VerificationError as error:
+            raise ConfigError(f"no node would take it: {error.what}", remedy="mend what is named there") from error
+
+
+def _arguments(rule: Rule, name: str, args: dict[str, object]) -> None:
+    """Refuse here what every node refuses."""
+    try:
+        msgspec.convert(args, rule.args)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{name}: {error}", remedy="say it as the contract has it") from error
+
+
+@contextlib.asynccontextmanager
+async def at_desk(
+    settings: IssuerSettings,
+    base: Path,
+    *,
+    clock: Clock,
+    random: Randomness,
+    say: Say,
+    only: str = "",
+) -> AsyncIterator[Desk]:
+    """A desk with its outbox at work. ``only``: the one node to speak to, instead of all in the file."""
+    issuer = read_issuer(settings, base)
+    nodes = {only: issuer.node(only)} if only else issuer.nodes
+    store = OutboxStore(str(base / settings.outbox), clock=clock)
+    try:
+        await store.open()
+        client = broker_settings(settings.broker, f"{settings.name}-{random(4).hex()}", base, session_expiry=0)
+        outbox = Outbox(
+            nodes=nodes,
+            broker=MqttBroker(client),
+            store=store,
+            clock=clock,
+            random=chance.random,
+            tell=_teller(say),
+        )
+        running = asyncio.create_task(outbox.run(), name="outbox")
+        try:
+            yield Desk(issuer, outbox, store, clock, random, say)
+        finally:
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+    finally:
+        await store.close()
+
+
+def _teller(say: Say) -> Callable[[Outcome], None]:
+    def tell(outcome: Outcome) -> None:
+        entry, word = outcome.entry, outcome.word
+        say(
+            outcome.state.value,
+            id=entry.jti,
+            name=entry.name,
+            subject=entry.subject,
+            reason=word.reason if word else "",
+        )
+
+    return tell

@@ -196,3 +196,5 @@ class IssuerSettings(Settings, frozen=True):
     """Ed25519, private."""
     broker: Broker
     nodes: Annotated[tuple[KnownNode, ...], msgspec.Meta(min_length=1)]
+    outbox: Path = "outbox.db"
+    """Every command that was signed, with what the nodes said of it. Several issuers may share one."""

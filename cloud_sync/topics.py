@@ -66,6 +66,8 @@ class NodeTopics:
         self.desired = f"{self._root}/desired"
         self.issuers = f"{self._root}/issuers"
         self.reported = f"{self._root}/reported"
+        self.results = f"{self._root}/res/+"
+        """The filter for every answer of the node."""
         self.probe = f"{self._root}/probe"
 
     def event(self, event_class: EventClass) -> str:
