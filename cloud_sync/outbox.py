@@ -190,6 +190,8 @@ class _Line:
         self.state = state
         self.backoff = backoff
         self.due = 0.0
+        self.ticket = 0
+        """Of its place in the heap; any other place is out of date."""
 
 
 class Schedule:
@@ -277,25 +279,29 @@ class Schedule:
         return True
 
     def due(self, mono: float) -> Iterable[Entry]:
-        """What to publish now, each once: ``published`` sets when it is due again."""
+        """What to publish now, each once; ``published`` says when it is due again."""
         while self._heap and self._heap[0][0] <= mono:
-            at, _, jti = heapq.heappop(self._heap)
+            _, ticket, jti = heapq.heappop(self._heap)
             line = self._lines.get(jti)
-            if line is not None and line.due == at and self._is_head(line.entry):
+            if line is not None and line.ticket == ticket and self._is_head(line.entry):
                 yield line.entry
 
-    def published(self, jti: str, mono: float, *, taken: bool) -> None:
-        """It went out. ``taken``: the broker has said so."""
+    def published(self, jti: str, mono: float) -> None:
+        """It was handed to the broker: due again when the node's word does not come, with ever longer pauses."""
+        line = self._lines.get(jti)
+        if line is not None:
+            patience = OUTCOME_S if line.state is State.ACCEPTED else ANSWER_S
+            self._set(line, mono + patience + line.backoff.after(0.0))
+
+    def taken(self, jti: str, mono: float) -> None:
+        """The broker has it, and keeps it for a node that is away."""
         line = self._lines.get(jti)
         if line is None:
             return
-        if taken and line.state is State.SIGNED:
+        if line.state is State.SIGNED:
             line.state = State.SENT
-        if taken and not self._online(line.entry.node):
+        if not self._online(line.entry.node):
             self._set(line, mono + AWAY_S)
-            return
-        patience = OUTCOME_S if line.state is State.ACCEPTED else ANSWER_S
-        self._set(line, mono + patience + line.backoff.after(0.0))
 
     def next_due(self) -> float | None:
         """Running time of the next look; None while nothing is open."""
@@ -314,11 +320,11 @@ class Schedule:
         return not entry.rev or self._queues[entry.node, entry.subject][0] == entry.jti
 
     def _set(self, line: _Line, due: float) -> None:
-        line.due = due
-        heapq.heappush(self._heap, (due, next(self._order), line.entry.jti))
+        line.due, line.ticket = due, next(self._order)
+        heapq.heappush(self._heap, (due, line.ticket, line.entry.jti))
         if len(self._heap) > MAX_STALE * len(self._lines) + MAX_STALE:
             # Every change leaves an old time behind; a node that flaps for a day would fill the memory with them.
-            self._heap = [(each.due, next(self._order), jti) for jti, each in self._lines.items()]
+            self._heap = [(each.due, each.ticket, jti) for jti, each in self._lines.items()]
             heapq.heapify(self._heap)
 
     def _fresh(self) -> Backoff:

@@ -46,6 +46,8 @@ class Store(Protocol):
 
     async def pending(self) -> list[tuple[Entry, State]]: ...
 
+    async def is_next(self, entry: Entry) -> bool: ...
+
 
 class Outbox:
     """One issuer's way to its nodes. ``nodes`` are by name, with every role key they have had.
@@ -80,6 +82,8 @@ class Outbox:
         self._questions: dict[str, Result | None] = {}
         self.interrupted: LastmileError | None = None
         """Why there is no connection now; None while there is one, and before the first."""
+        self.listening = False
+        """Whether the broker has taken our subscriptions."""
         self.passed_over = 0
         """Answers that the node had not signed."""
 
@@ -95,6 +99,7 @@ class Outbox:
                 self._log.warning("outbox_interrupted", what=str(cause))
                 self.interrupted = cause if isinstance(cause, LastmileError) else None
                 self._stir()
+            self.listening = False
             self._progress("broker")
             await self._clock.sleep(backoff.after(self._clock.mono() - began))
 
@@ -181,15 +186,13 @@ class Outbox:
             denied = [name for name, code in zip(some, codes, strict=False) if code >= FAILURE]
             if denied:
                 self._log.error("rights_missing", denied=denied, remedy="let the issuer read its nodes' answers")
+        self.listening = True
 
     # What is in the file.
 
     async def _look(self) -> None:
         while True:
-            now = self._clock.mono()
-            for entry, state in await self._store.pending():
-                if self._reachable(entry):
-                    self._schedule.add(entry, state, now)
+            await self._take_in()
             # A clock that nobody has set ends nothing: the node itself refuses what has expired.
             for jti in self._schedule.over(self._clock.wall()) if self._clock.trusted() else ():
                 if jti not in self._questions:
@@ -197,6 +200,11 @@ class Outbox:
             self._wake.set()
             self._progress("look")
             await self._clock.sleep(LOOK_S)
+
+    async def _take_in(self) -> None:
+        for entry, state in await self._store.pending():
+            if self._reachable(entry):
+                self._schedule.add(entry, state, self._clock.mono())
 
     def _reachable(self, entry: Entry) -> bool:
         """Whether the node can take it: one that was rebuilt with a new role key honours nothing older."""
@@ -208,12 +216,12 @@ class Outbox:
     async def _send(self, connection: BrokerConnection, tasks: asyncio.TaskGroup) -> None:
         while True:
             for entry in list(self._schedule.due(self._clock.mono())):
-                if not await self._still_open(entry):
+                if not await self._may_go(entry):
                     continue
                 node = self._nodes[entry.node]
                 topic = NodeTopics(node.tenant, node.name).command(entry.name)
                 answer = await connection.send(topic, entry.token)
-                self._schedule.published(entry.jti, self._clock.mono(), taken=False)
+                self._schedule.published(entry.jti, self._clock.mono())
                 tasks.create_task(self._puback(entry, answer), name=f"outbox-puback {entry.jti}")
                 await self._clock.sleep(1 / PACE)
             self._progress("send")
@@ -226,16 +234,20 @@ class Outbox:
             await within(self._clock, seconds, self._wake)
         self._wake.clear()
 
-    async def _still_open(self, entry: Entry) -> bool:
-        """Another process with the same file may have heard the last word."""
+    async def _may_go(self, entry: Entry) -> bool:
+        """Whether it is open and its turn: another process may have heard its last word, or kept one before it."""
         if entry.jti in self._questions:
             return True
         found = await self._store.find(entry.jti)
-        if found is not None and found[1] not in FINAL:
-            return True
-        self._schedule.remove(entry.jti, self._clock.mono())
-        self._stir()
-        return False
+        if found is None or found[1] in FINAL:
+            self._schedule.remove(entry.jti, self._clock.mono())
+            self._stir()
+            return False
+        if not await self._store.is_next(entry):
+            self._schedule.published(entry.jti, self._clock.mono())
+            await self._take_in()
+            return False
+        return True
 
     async def _puback(self, entry: Entry, answer: Awaitable[int]) -> None:
         arrived = asyncio.Event()
@@ -251,7 +263,7 @@ class Outbox:
             self._log.error("command_refused", code=code, node=entry.node, remedy="look at the issuer's rights there")
             return
         if entry.jti in self._schedule:
-            self._schedule.published(entry.jti, self._clock.mono(), taken=True)
+            self._schedule.taken(entry.jti, self._clock.mono())
             if entry.jti not in self._questions:
                 await self._record(entry.jti, Input.SENT)
 

@@ -26,6 +26,7 @@ from sqlalchemy import (
     Text,
     bindparam,
     delete,
+    func,
     insert,
     literal_column,
     select,
@@ -69,7 +70,7 @@ command = Table(
     Column("changed", Float, nullable=False),  # wall seconds
     Column("answer", LargeBinary),  # the node's word that brought it into its state
 )
-by_final = Index("command_final", command.c.final)
+by_final = Index("command_final", command.c.final, command.c.audience, command.c.subject)
 
 answer = Table(
     "answer",
@@ -92,6 +93,15 @@ _KEEP = compiled(insert(command))
 _FIND = compiled(select(*_ENTRY, command.c.state, command.c.answer).where(command.c.jti == bindparam("jti")))
 _OPEN = compiled(
     select(*_ENTRY, command.c.state).where(command.c.final == literal_column("0")).order_by(command.c.made)
+)
+_LOWER = compiled(
+    select(func.count()).where(
+        command.c.final == literal_column("0"),
+        command.c.audience == bindparam("audience"),
+        command.c.subject == bindparam("subject"),
+        # What has no revision is no booking.
+        command.c.rev.between(literal_column("1"), bindparam("rev") - literal_column("1")),
+    )
 )
 _NEWEST = compiled(
     select(*_ENTRY, command.c.state, command.c.answer)
@@ -158,6 +168,10 @@ class OutboxStore:
     async def pending(self) -> list[tuple[Entry, State]]:
         """All that is not final, the oldest first."""
         return await self._run(self._pending)
+
+    async def is_next(self, entry: Entry) -> bool:
+        """Whether no lower revision of the same booking is open."""
+        return await self._run(lambda: self._is_next(entry))
 
     async def newest(self, most: int) -> list[tuple[Entry, State, bytes]]:
         """The newest commands, final or not."""
@@ -254,6 +268,14 @@ class OutboxStore:
     def _pending(self) -> list[tuple[Entry, State]]:
         with _told_as(self._path):
             return [(Entry(*row[:-1]), State(row[-1])) for row in self._opened().execute(_OPEN)]
+
+    def _is_next(self, entry: Entry) -> bool:
+        if not entry.rev:
+            return True
+        with _told_as(self._path):
+            place = {"audience": entry.audience, "subject": entry.subject, "rev": entry.rev}
+            (lower,) = self._opened().execute(_LOWER, place).fetchone()
+        return not lower
 
     def _newest(self, most: int) -> list[tuple[Entry, State, bytes]]:
         with _told_as(self._path):
