@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import signal
 import sys
-import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from agents.cli_command import command
+from agents.cli_issuer import issuer
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,7 +22,6 @@ app = typer.Typer(
     help="Edge software for parcel lockers, delivery vehicles and the hub that feeds them.",
 )
 simulate = typer.Typer(no_args_is_help=True, help="Simulated hardware that speaks the real bytes.")
-issuer = typer.Typer(no_args_is_help=True, help="Keys that sign commands, and the document that lists them.")
 journal = typer.Typer(no_args_is_help=True, help="Read and verify a node's journal.")
 app.add_typer(simulate, name="simulate")
 app.add_typer(issuer, name="issuer")
@@ -115,25 +114,6 @@ def lock_board(
         seed=seed,
     )
     _run(lambda: run_board_simulator(config, lambda: typer.echo(f"lock board on {link}")))
-
-
-@issuer.command("new")
-def issuer_new(
-    name: Annotated[str, typer.Argument(help="As nodes will know it: a-z, 0-9, -.")],
-    scope: Annotated[list[str], typer.Option(help="What it may sign for: open, nonce, ack, badge ... (repeat).")],
-    nodes: Annotated[list[str], typer.Option(help="Which nodes, such as acme_* (repeat).")],
-    directory: Annotated[Path, typer.Option("--dir", help="Where the key files go.")] = Path(),
-    root: Annotated[Path | None, typer.Option(help="The root's private key: signs a new issuers document.")] = None,
-    document: Annotated[Path | None, typer.Option(help="The issuers document to add to.")] = None,
-    days: Annotated[int, typer.Option(min=1, max=3650)] = 365,
-) -> None:
-    """Make a key and, with the root at hand, list it in the issuers document."""
-    from agents.issuer_file import add_issuer
-
-    for line in add_issuer(
-        name, tuple(scope), tuple(nodes), directory=directory, root=root, document=document, days=days, wall=time.time()
-    ):
-        typer.echo(line)
 
 
 @journal.command("tail")

@@ -214,9 +214,12 @@ def _at_desk(config: Path, json: bool, work: Callable[[Desk], Awaitable[T]], *, 
     from agents.command_view import Teller, refusal_line
     from agents.issuer import NoAnswer, Refused, at_desk
     from agents.settings import IssuerSettings
+    from edge import log
     from edge.settings_file import read_settings
     from edge.system_clock import SystemClock
 
+    # Standard output is for the outcome, and for scripts.
+    log.configure(level="warning", stream=sys.stderr, pretty=True)
     settings = read_settings(config, IssuerSettings)
     teller = Teller(json=json)
 

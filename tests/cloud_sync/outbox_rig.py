@@ -30,6 +30,8 @@ from edge.result import Result, Status, sign_result
 
 TENANT, NODE = "acme", "acme_l1"
 ROLE, HUB, FORGER = SigningKey(b"r" * 32), SigningKey(b"h" * 32), SigningKey(b"f" * 32)
+SECOND = SigningKey(b"s" * 32)
+SIGNERS = {key.kid: key.public for key in (HUB, SECOND)}
 NODES: Mapping[str, Node] = load_nodes([(TENANT, NODE, [ROLE.public])])
 AUDIENCE = NODES[NODE].audience
 TOPICS = NodeTopics(TENANT, NODE)
@@ -62,7 +64,7 @@ def new_id(wall: float = 1_800_000_000.0) -> str:
 
 def claims(name: str = "expect", subject: str = "booking-1", **changed: Any) -> Claims:
     """A booking command, or with ``nonce`` in place of ``rev`` and ``exp`` an actuation."""
-    wall = changed.pop("iat", int(time.time()))
+    wall = int(changed.pop("iat", time.time()))
     members: dict[str, Any] = {
         "iss": "hub",
         "aud": AUDIENCE,
@@ -108,8 +110,13 @@ class ScriptedNode:
         self.silent = False
         self.nonces: set[str] = set()
         """Given out and not used."""
+        self.session = "s1"
+        self.broker_has = "s1"
+        """The session that its presence names; another than ``session`` after a restart that the broker missed."""
         self.sees_no_end = False
         """Accepts, and does not say how it ended."""
+        self.signers: list[tuple[str, ...]] = []
+        """Who signed each command, the first of them first."""
         self._answers: dict[str, list[bytes]] = {}
         self._revs: dict[str, int] = {}
         self._link = 0
@@ -121,8 +128,11 @@ class ScriptedNode:
         will = Will(TOPICS.presence, encode(presence(self._link, online=False)))
         self._connection = await MqttBroker(settings).connect(will)
         await self._connection.subscribe(TOPICS.inward())
-        await (await self._connection.send(TOPICS.presence, encode(presence(self._link)), retain=True))
+        await self.appear()
         self._task = asyncio.create_task(self._serve(self._connection))
+
+    async def appear(self) -> None:
+        await self._say(TOPICS.presence, encode(presence(self._link, session=self.broker_has)), retain=True)
 
     async def leave(self) -> None:
         """Off, as after a power cut; a broker that is gone is no reason to fail."""
@@ -154,11 +164,22 @@ class ScriptedNode:
         self.heard.append((topic.rpartition("/")[2], token))
         if self.silent:
             return []
-        said = claims_as(jose.verify(token, jose.COMMAND, lambda _: HUB.public).claims, Claims)
+        signed = jose.verify_all(token, jose.COMMAND, lambda kid: SIGNERS[kid])
+        self.signers.append(tuple(each.kid for each in signed))
+        said = claims_as(signed[0].claims, Claims)
         assert said.aud == AUDIENCE
+        if said.name == "nonce":
+            return [(said.jti, self._nonce(said, entry_of(said, token)))]
         if said.jti not in self._answers:
             self._answers[said.jti] = self._do(said, entry_of(said, token))
         return [(said.jti, answer) for answer in self._answers[said.jti]]
+
+    def _nonce(self, said: Claims, entry: Entry) -> bytes:
+        if said.session != self.session:
+            return word(entry, Status.REJECTED, "wrong_session")
+        nonce = f"nonce-{len(self.heard)}"
+        self.nonces.add(nonce)
+        return word(entry, Status.DONE, data={"nonce": nonce})
 
     def _do(self, said: Claims, entry: Entry) -> list[bytes]:
         if said.nonce is not None and said.nonce not in self.nonces:

@@ -219,13 +219,13 @@ def one_life(lives: subprocess.Popen[str], line: int) -> tuple[int, dict[str, st
 
 
 def test_a_kill_at_any_moment_loses_nothing_that_was_said_to_be_kept(tmp_path: Path) -> None:
-    assert killed_at(tmp_path, step=17) > 10
+    assert killed_at(tmp_path, step=17) >= 10
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_kill_between_any_two_lines_loses_nothing_that_was_said_to_be_kept(tmp_path: Path) -> None:
-    assert killed_at(tmp_path, step=1) > 200
+    assert killed_at(tmp_path, step=1) > 150
 
 
 def kept(path: Path) -> dict[str, str]:
