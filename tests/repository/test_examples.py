@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from agents.settings import CollectorSettings, NodeSettings
+import re
+
+import msgspec
+
+from agents.document_file import DesiredFile, EditionFile
+from agents.settings import CollectorSettings, IssuerSettings, NodeSettings
 from edge.settings import parse_settings
 from tests.repository.source import ROOT
 
@@ -32,3 +37,17 @@ def test_the_collector_example_fits_its_unit_and_the_node() -> None:
     assert f"RuntimeDirectory={collector.health.removeprefix('/run/')}\n" in unit
     assert collector.name in node.node.consumers
     assert (node.node.tenant, node.node.name) in {(one.tenant, one.name) for one in collector.nodes}
+
+
+def test_the_issuer_example_knows_the_nodes_of_the_collector() -> None:
+    issuer = parse_settings((EXAMPLES / "issuer.toml").read_text(), IssuerSettings, source="issuer.toml")
+    collector = parse_settings((EXAMPLES / "collector.toml").read_text(), CollectorSettings, source="collector.toml")
+    assert issuer.nodes == collector.nodes
+    assert issuer.outbox
+
+
+def test_the_documents_written_by_hand_are_what_the_tool_reads() -> None:
+    """Those that docs/commands.md shows."""
+    edition, desired = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/commands.md").read_text(), re.DOTALL)
+    assert msgspec.toml.decode(edition, type=EditionFile).keys[0].name == "staff"
+    assert msgspec.toml.decode(desired, type=DesiredFile).body == {"hold_hours": 48}
