@@ -20,8 +20,11 @@ from edge.issuers import Entry, IssuersDocument
 from edge.jose import MAX_TOKEN_BYTES
 from edge.keys import VerifyKey
 from edge.keys_file import read_verify_key
+from locker.desired import read_wishes
 
 T = TypeVar("T")
+
+NO_SUCH_DOOR = "no_such_door"
 
 
 class ListedKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,6 +71,7 @@ def sign_desired_file(path: Path, *, issuer: Issuer, node: str, out: Path, versi
     rises where ``out`` was lost. Raises ``ConfigError``.
     """
     wanted = _read(path, DesiredFile)
+    _require_wishes(path, wanted.body)
     held = _held_version(out, issuer)
     chosen = version or max(held + 1, int(wall))
     if chosen <= held:
@@ -99,6 +103,16 @@ def read_document(path: Path, roots: Sequence[VerifyKey], desired_key: VerifyKey
     except VerificationError as error:
         raise ConfigError(f"{path}: {error.what}", remedy=error.remedy) from error
     return Document("desired", desired.version, desired.aud, token)
+
+
+def _require_wishes(path: Path, body: dict[str, Any]) -> None:
+    """Refuse what every locker would refuse; which doors there are, its own node knows."""
+    _, refusals = read_wishes(body, ())
+    faults = [f"{each.member} ({each.reason})" for each in refusals if each.reason != NO_SUCH_DOOR]
+    if faults:
+        raise ConfigError(
+            f"{path}: no node would take {', '.join(faults)}", remedy="docs/contract.md has what it may say"
+        )
 
 
 def _of_kind(token: bytes, typ: str, find_key: Any) -> jose.Verified | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud_sync.outbox import (
@@ -38,6 +38,7 @@ def test_the_table_has_an_answer_to_everything_a_broker_can_bring() -> None:
 
 
 @pytest.mark.parametrize("end", [Input.DONE, Input.FAILED])
+@settings(max_examples=30)
 @given(noise=st.lists(st.sampled_from(Input), max_size=6))
 def test_the_nodes_own_outcome_is_reached_from_anywhere_and_never_left(end: Input, noise: list[Input]) -> None:
     for begun in set(State) - {State.DONE, State.FAILED}:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from cloud_sync.client_mqtt import BrokerSettings
-from cloud_sync.outbox import State
+from cloud_sync.outbox import Entry, State
+from edge.errors import StoreFull
 from edge.result import Status
 from tests.cloud_sync.broker_rig import Listener, Mosquitto, until
 from tests.cloud_sync.outbox_rig import (
@@ -120,7 +121,7 @@ async def test_a_node_that_is_away_for_long_is_not_flooded_and_does_each_thing_o
         for entry in entries:
             await bench.outbox.keep(entry)
         await until(lambda: len(bench.told) == len(entries))
-        await QuickClock().sleep(200)  # ten times the pause after which one that is there is asked again
+        await QuickClock().sleep(100)  # five times the pause after which one that is there is asked again
     # The issuer's process ended meanwhile; another goes on.
     async with at_work(tmp_path / "outbox.db", issuer(broker)) as bench:
         await until(lambda: bench.outbox.listening)
@@ -285,6 +286,24 @@ async def test_a_booking_past_its_expiry_is_asked_for_no_more_and_a_late_word_st
         await bench.outbox.keep(probe)
         await asyncio.wait_for(bench.outbox.final(probe.jti), 10)  # behind it in the same queue
         assert (await bench.outbox.outcome(entry.jti)).state is State.DONE
+
+
+async def test_what_cannot_be_kept_is_never_published(broker, node, tmp_path, monkeypatch):
+    """Nobody may see bytes that a crash would make the issuer forget."""
+    async with at_work(tmp_path / "outbox.db", issuer(broker)) as bench:
+
+        async def full(_entry: Entry) -> None:
+            raise StoreFull("the disk is full", remedy="free space")
+
+        await bench.outbox.online(NODE)
+        monkeypatch.setattr(bench.store, "keep", full)
+        with pytest.raises(StoreFull):
+            await bench.outbox.keep(booking())
+        monkeypatch.undo()
+        probe = booking("booking-2")
+        await bench.outbox.keep(probe)
+        await asyncio.wait_for(bench.outbox.final(probe.jti), 10)
+    assert [token for _, token in node.heard] == [probe.token]
 
 
 async def test_nothing_is_ever_retained(broker, node, tmp_path):
