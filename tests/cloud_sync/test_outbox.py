@@ -113,6 +113,10 @@ def test_a_command_goes_out_at_once_and_once_to_a_node_that_is_not_there() -> No
     assert publish(plan, 0.0) == [entry.jti]
     assert publish(plan, AWAY_S - 1) == []
     assert publish(plan, AWAY_S) == [entry.jti]
+    another_life = schedule()
+    another_life.add(entry, State.SENT, 0.0)
+    assert publish(another_life, AWAY_S - 1) == []
+    assert publish(another_life, AWAY_S) == [entry.jti]
 
 
 def test_it_goes_out_again_when_the_node_comes_back_by_another_connection_or_run() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cloud_sync.client_mqtt import BrokerSettings
-from cloud_sync.outbox import Entry, State
+from cloud_sync.outbox import Entry, Input, State
 from edge.errors import StoreFull
 from edge.result import Status
 from tests.cloud_sync.broker_rig import Listener, Mosquitto, until
@@ -28,6 +28,7 @@ from tests.cloud_sync.outbox_rig import (
     at_work,
     booking,
     new_id,
+    store_at,
     word,
 )
 
@@ -241,6 +242,24 @@ async def test_two_issuers_with_one_outbox_do_each_command_once_and_both_learn_t
             await asyncio.gather(*((two, one)[at % 2].outbox.final(entry.jti) for at, entry in enumerate(entries)))
         await all_final(one)
     assert Counter(node.effects) == Counter(entry.jti for entry in entries)
+
+
+async def test_what_another_process_has_heard_the_end_of_goes_out_no_more(broker, tmp_path):
+    node, ended, probe = ScriptedNode(), booking("booking-1"), booking("booking-2")
+    path = tmp_path / "outbox.db"
+    async with at_work(path, issuer(broker)) as bench:
+        await bench.outbox.keep(ended)
+        await until(lambda: bench.told)
+        other = store_at(path)
+        await other.open()
+        await other.record(ended.jti, Input.DONE, word(ended, Status.DONE))
+        await other.close()
+        await node.connect(broker.settings(NODE))
+        await bench.outbox.online(NODE)
+        await bench.outbox.keep(probe)
+        await asyncio.wait_for(bench.outbox.final(probe.jti), 10)
+    assert [token for _, token in node.heard] == [probe.token]
+    await node.leave()
 
 
 async def test_revisions_of_a_booking_arrive_in_their_order_however_they_were_kept(broker, tmp_path):
