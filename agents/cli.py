@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from agents.cli_command import command
+from agents.cli_enrol import enrol
+from agents.cli_identity import identity
 from agents.cli_issuer import issuer
 
 app = typer.Typer(
@@ -27,6 +29,8 @@ app.add_typer(simulate, name="simulate")
 app.add_typer(issuer, name="issuer")
 app.add_typer(command, name="command")
 app.add_typer(journal, name="journal")
+app.add_typer(identity, name="identity")
+app.add_typer(enrol, name="enrol")
 
 Database = Annotated[Path, typer.Argument(help="The node's state.db; it is only read.")]
 
@@ -71,7 +75,7 @@ def check(config: Annotated[Path, typer.Argument(help="A node's TOML file.")]) -
     """Read a node's configuration and say what is wrong, and where."""
     from agents.check import check_node
 
-    for line in check_node(config):
+    for line in check_node(config, time.time()):
         typer.echo(line)
 
 

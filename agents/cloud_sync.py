@@ -9,16 +9,19 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from agents.settings import Broker, NodeSettings
-from cloud_sync.client_mqtt import BrokerSettings, MqttBroker, TlsFiles
+from agents.renewal import keep_certificate
+from agents.settings import Broker, NodeSettings, Tls
+from cloud_sync.client_mqtt import BrokerSettings, MqttBroker
 from cloud_sync.pump import Pacing
 from cloud_sync.service import CloudSync
+from edge.credentials_systemd import credential_or
 from edge.health import Health
 from edge.health_http import CountedBy, serve_health
 from edge.health_systemd import Notifier, feed
 from edge.link_socket import connect
 from edge.supervisor import OnDeath, Supervisor
 from edge.system_clock import SystemClock
+from edge.tls_socket import TlsFiles
 
 EVENTS_LIMIT_S = 7200.0
 """The pump says so at least each hour (its longest pause); twice that means that it hangs."""
@@ -34,11 +37,16 @@ def broker_settings(
         client_id=client_id,
         port=broker.port,
         protocol=broker.protocol,
-        tls=None if tls is None else TlsFiles(str(base / tls.ca), str(base / tls.certificate), str(base / tls.key)),
+        tls=None if tls is None else _tls_files(tls, base),
         keepalive=broker.keepalive,
         receive_maximum=receive_maximum,
         session_expiry=session_expiry,
     )
+
+
+def _tls_files(tls: Tls, base: Path) -> TlsFiles:
+    key = credential_or(base / tls.key, os.environ)
+    return TlsFiles(str(base / tls.ca), str(base / tls.certificate), str(key))
 
 
 async def run_cloud_sync(settings: NodeSettings, base: Path) -> None:
@@ -46,9 +54,11 @@ async def run_cloud_sync(settings: NodeSettings, base: Path) -> None:
     clock, health = SystemClock(), Health()
     supervisor = Supervisor(clock, random.random, health)
     node = f"{settings.node.tenant}_{settings.node.name}"
+    where = broker_settings(settings.broker, node, base)
+    renewal = keep_certificate(settings, where, base, clock) if settings.renewal else None
     sync = CloudSync(
         open_agent=lambda: connect(base / settings.link.socket),
-        broker=MqttBroker(broker_settings(settings.broker, node, base)),
+        broker=renewal or MqttBroker(where, clock_trusted=clock.trusted),
         pacing=Pacing(pace=settings.sync.pace, repeat_after=settings.sync.repeat_s),
         clock=clock,
         random=random.random,
@@ -57,6 +67,8 @@ async def run_cloud_sync(settings: NodeSettings, base: Path) -> None:
         progress=lambda part: health.progress(part, clock.mono()),
     )
     supervisor.keep("carry", sync.run, on_death=OnDeath.RESTART)
+    if renewal:
+        supervisor.keep("renewal", renewal.run)
     if settings.health:
         path = base / settings.health / "cloud-sync.sock"
         metrics = CollectorRegistry()

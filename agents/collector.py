@@ -12,10 +12,13 @@ from prometheus_client import CollectorRegistry
 from agents.cloud_sync import broker_settings
 from agents.settings import CollectorSettings
 from cloud_sync.client_mqtt import MqttBroker
-from cloud_sync.collector import load_nodes
+from cloud_sync.collector import Node, load_nodes
 from cloud_sync.collector_asyncio import Collector
 from cloud_sync.collector_sql import CollectorStore
+from cloud_sync.known_nodes_file import NodesFile, read_nodes
 from edge.acks import sign_ack
+from edge.credentials_systemd import credential_or
+from edge.errors import ConfigError
 from edge.health import Health
 from edge.health_http import serve_health
 from edge.health_systemd import Notifier, feed
@@ -27,17 +30,29 @@ RECEIVE_MAXIMUM = 500
 """Messages that may come ahead of our acknowledgements: as many as go into one commit."""
 
 
+def known_nodes(settings: CollectorSettings, base: Path) -> dict[str, Node]:
+    """Those of the configuration and those that are enrolled. Raises ``ConfigError``, also where there is none."""
+    named = load_nodes(
+        (each.tenant, f"{each.tenant}_{each.name}", (read_verify_key(base / each.role_key),)) for each in settings.nodes
+    )
+    enrolled = read_nodes(base / settings.nodes_file) if settings.nodes_file else {}
+    if twice := named.keys() & enrolled.keys():
+        raise ConfigError(f"{min(twice)} is enrolled and stands in [[nodes]]", remedy="take it out of [[nodes]]")
+    if not named and not enrolled:
+        raise ConfigError("a collector without nodes", remedy="enrol one, or name it under [[nodes]]")
+    return named | enrolled
+
+
 async def run_collector(settings: CollectorSettings, base: Path) -> None:
     """Collect until the process is told to stop. Raises ``LastmileError`` for what an operator has to mend first."""
     clock, health = SystemClock(), Health()
     supervisor = Supervisor(clock, random.random, health)
-    key = read_signing_key(base / settings.keys.ack)
-    nodes = load_nodes(
-        (each.tenant, f"{each.tenant}_{each.name}", (read_verify_key(base / each.role_key),)) for each in settings.nodes
-    )
+    key = read_signing_key(credential_or(base / settings.keys.ack, os.environ))
+    nodes = known_nodes(settings, base)
     # Several collectors of one consumer share its subscription, so each is a client of its own; and the same one
     # after a restart, or the broker would go on dealing messages to the session of the one that is gone.
     client_id = f"{settings.name}-{settings.worker}"
+    where = broker_settings(settings.broker, client_id, base, receive_maximum=RECEIVE_MAXIMUM)
     store = CollectorStore(str(base / settings.database), consumer=settings.name, clock=clock)
     await store.open()
     try:
@@ -45,7 +60,7 @@ async def run_collector(settings: CollectorSettings, base: Path) -> None:
             consumer=settings.name,
             client_id=client_id,
             nodes=nodes,
-            broker=MqttBroker(broker_settings(settings.broker, client_id, base, receive_maximum=RECEIVE_MAXIMUM)),
+            broker=MqttBroker(where, clock_trusted=clock.trusted),
             store=store,
             sign=lambda ack: sign_ack(ack, key),
             clock=clock,
@@ -55,6 +70,9 @@ async def run_collector(settings: CollectorSettings, base: Path) -> None:
             progress=lambda part: health.progress(part, clock.mono()),
         )
         supervisor.keep("collect", collector.run)
+        if settings.nodes_file:
+            watch = NodesFile(base / settings.nodes_file, lambda: known_nodes(settings, base), collector.know)
+            supervisor.keep("nodes", lambda: watch.run(clock))
         if settings.health:
             path = base / settings.health / "collector.sock"
             supervisor.keep("health", lambda: serve_health(path, health, CollectorRegistry(), clock))

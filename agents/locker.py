@@ -20,6 +20,7 @@ from agents.locker_upkeep import LockerUpkeep
 from agents.settings import NodeSettings
 from agents.trust import read_trust
 from edge import jose, log
+from edge.enrolment import vouch_for
 from edge.errors import ConfigError, DeviceError, StoreError
 from edge.floored_clock import FlooredClock
 from edge.health import Health
@@ -226,6 +227,7 @@ class LockerAgent:
             clock=self._clock,
             serving=lambda: any(cabinet.serviceable(door) for door in cabinet.compartments),
             desired=downlink.desired,
+            vouch=lambda digest: vouch_for(digest, identity, self._trust.role),
         )
 
     async def _recover(self, service: LockerService, downlink: Downlink, store: LedgerStore) -> None:

@@ -57,13 +57,13 @@ def _with_token_file(settings: NodeSettings, path: Path | None) -> NodeSettings:
 def _locker(settings: NodeSettings, base: Path) -> None:
     from agents.locker import LockerAgent
 
-    _until_stopped(LockerAgent(settings, base).run)
+    until_stopped(LockerAgent(settings, base).run)
 
 
 def _cloud_sync(settings: NodeSettings, base: Path) -> None:
     from agents.cloud_sync import run_cloud_sync
 
-    _until_stopped(lambda: run_cloud_sync(settings, base))
+    until_stopped(lambda: run_cloud_sync(settings, base))
 
 
 def _collector(config: Path) -> None:
@@ -71,10 +71,11 @@ def _collector(config: Path) -> None:
 
     settings = read_settings(config, CollectorSettings)
     log.configure(level=settings.log.level)
-    _until_stopped(lambda: run_collector(settings, config.parent))
+    until_stopped(lambda: run_collector(settings, config.parent))
 
 
-def _until_stopped(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+def until_stopped(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run ``work``; what ends it is logged with its remedy, and the process exits with 1."""
     try:
         asyncio.run(work())
     except LastmileError as error:

@@ -46,6 +46,8 @@ class Keys(Settings, frozen=True):
     """The issuers document, signed by one of the roots."""
     hub: Path
     """X25519, public: pickup codes leave the node sealed to it."""
+    enrolled: Path = ""
+    """What enrolment wrote: the lowest version of the issuers document to believe. Empty where nobody said so."""
 
 
 class Link(Settings, frozen=True):
@@ -137,6 +139,14 @@ class Sync(Settings, frozen=True):
     max_backoff_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 300.0
 
 
+class Renewal(Settings, frozen=True):
+    """Where the certificate is renewed. Key and certificate must then stand in one file (``lastmile identity``)."""
+
+    url: Annotated[str, msgspec.Meta(pattern=r"^https://[^/ ]+/?\Z")]
+    ca: Path = ""
+    """Who signs the enrolment service; empty for the broker's authority."""
+
+
 class Log(Settings, frozen=True):
     """What is written to the journal of the service manager."""
 
@@ -153,6 +163,7 @@ class NodeSettings(Settings, frozen=True):
     broker: Broker
     locker: Locker
     sync: Sync = Sync()
+    renewal: Renewal | None = None
     health: Path = ""
     """Directory of the health sockets; empty for none."""
     log: Log = Log()
@@ -179,7 +190,9 @@ class CollectorSettings(Settings, frozen=True):
     database: Path
     broker: Broker
     keys: CollectorKeys
-    nodes: Annotated[tuple[KnownNode, ...], msgspec.Meta(min_length=1)]
+    nodes: tuple[KnownNode, ...] = ()
+    nodes_file: Path = ""
+    """The list that ``lastmile enrol`` writes, read again whenever it changes. Nodes stand here or there."""
     subscribe: Literal["shared", "plain"] = "shared"
     worker: Name = "1"
     """Tells the collectors of one consumer apart; each needs one of its own, and keeps it."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
 
 from agents.settings import NodeSettings
+from edge.credentials_systemd import credential_or
+from edge.enrolled_file import read_enrolled
 from edge.errors import ConfigError
 from edge.identity import Identity, identify
 from edge.issuers import Issuers, read_issuers
@@ -29,15 +32,16 @@ class Trust(msgspec.Struct, frozen=True):
 def read_trust(settings: NodeSettings, base: Path) -> Trust:
     """Read every key file. Raises ``ConfigError`` naming the file."""
     keys = settings.keys
-    role = read_signing_key(base / keys.role)
+    role = read_signing_key(credential_or(base / keys.role, os.environ))
+    lowest = read_enrolled(base / keys.enrolled).lowest_issuers if keys.enrolled else 1
     roots = tuple(read_verify_key(base / each) for each in keys.roots)
     return Trust(
         role=role,
         identity=identify(settings.node.tenant, settings.node.name, role.public),
         roots=roots,
-        issuers=read_issuers(_read(base / keys.issuers).strip(), roots, held_version=0),
+        issuers=read_issuers(_read(base / keys.issuers).strip(), roots, held_version=lowest - 1),
         hub=read_sealing_key(base / keys.hub),
-        hasher=_hasher(base / keys.code),
+        hasher=_hasher(credential_or(base / keys.code, os.environ)),
     )
 
 

@@ -27,6 +27,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from cloud_sync.ports import MAX_IN_FLIGHT, BrokerLost, BrokerRefused, Message, Will
 from edge.errors import ConfigError
+from edge.tls_socket import TidySocket, TlsFiles, client_context, explained
 
 MISC_SECONDS = 1.0
 """How often paho looks at its keepalive; it has no timer of its own without its thread."""
@@ -37,14 +38,6 @@ PROTOCOL_LIMIT = 268_435_455
 LONGEST_OPENING = 3
 """Connect time-outs that name look-up, TCP and TLS may take together."""
 _LOOK = "look at the broker and the way to it"
-
-
-class TlsFiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Paths in PEM: who signs brokers, and this node's certificate and key."""
-
-    ca: str
-    certificate: str
-    key: str
 
 
 class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,12 +66,14 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class MqttBroker:
     """``cloud_sync.ports.Broker`` by paho. Certificates are read anew for each connection: a renewed one counts."""
 
-    def __init__(self, settings: BrokerSettings) -> None:
+    def __init__(self, settings: BrokerSettings, *, clock_trusted: Callable[[], bool] = lambda: True) -> None:
+        """``clock_trusted`` only decides how a certificate's dates are explained."""
         if settings.tls is None and not _is_loopback(settings.host):
             raise ConfigError(
                 f"broker {settings.host} without TLS", remedy="name tls.ca, tls.certificate and tls.key for it"
             )
         self._settings = settings
+        self._clock_trusted = clock_trusted
 
     async def connect(self, will: Will | None) -> MqttConnection:
         """Raises ``BrokerLost``, ``BrokerRefused`` or ``ConfigError``."""
@@ -93,7 +88,8 @@ class MqttBroker:
         except TimeoutError as error:
             raise BrokerLost(f"no CONNACK from {settings.host}", remedy=_LOOK) from error
         except OSError as error:
-            raise BrokerLost(f"{settings.host}:{settings.port}: {error}", remedy=_LOOK) from error
+            what, remedy = explained(error, f"{settings.host}:{settings.port}", clock_trusted=self._clock_trusted())
+            raise BrokerLost(what, remedy=remedy) from error
         return connection
 
 
@@ -119,6 +115,7 @@ class MqttConnection:
         self._arrived = asyncio.Event()
         self._closed = asyncio.Event()
         self._misc = self._loop.call_later(MISC_SECONDS, self._tick)
+        self._secure: TidySocket | None = None
         self._watch()
 
     async def accepted(self) -> None:
@@ -193,6 +190,7 @@ class MqttConnection:
         if sock is None:
             self._end("the broker closed the connection at once")
             return
+        self._secure = sock if isinstance(sock, TidySocket) else None
         self._loop.add_reader(sock, self._readable)
         if paho.want_write():
             self._loop.add_writer(sock, self._writable)
@@ -299,12 +297,12 @@ class MqttConnection:
 
     def _require(self) -> None:
         if self._ended is not None:
-            raise BrokerLost(self._ended.what, remedy=self._ended.remedy)
+            raise type(self._ended)(self._ended.what, remedy=self._ended.remedy)
 
     def _end(self, what: str) -> None:
         if self._ended is not None:
             return
-        self._ended = BrokerLost(what, remedy="tried again by itself after a pause")
+        self._ended = self._cause(what)
         self._misc.cancel()
         sock = self._paho.socket()
         if sock is not None:
@@ -321,6 +319,14 @@ class MqttConnection:
         self._arrived.set()
         for _ in range(self._senders):
             self._slots.release()
+
+    def _cause(self, what: str) -> BrokerLost:
+        """With TLS 1.3 a broker refuses our certificate after the handshake, and paho passes on only that it ended."""
+        alert = self._secure.alert if self._secure else None
+        if alert is None:
+            return BrokerLost(what, remedy="tried again by itself after a pause")
+        told, remedy = explained(alert, f"{self._settings.host}:{self._settings.port}")
+        return BrokerRefused(told, remedy=remedy)
 
 
 def _new_client(settings: BrokerSettings, will: Will | None) -> Client:
@@ -340,35 +346,9 @@ def _new_client(settings: BrokerSettings, will: Will | None) -> Client:
     if will is not None:
         client.will_set(will.topic, will.payload, qos=1, retain=True)
     if settings.tls is not None:
-        client.tls_set_context(tls_context(settings.tls))
+        tls = settings.tls
+        client.tls_set_context(client_context(tls.ca, tls.certificate, tls.key))
     return client
-
-
-class _TidySocket(ssl.SSLSocket):
-    """paho forgets a socket whose handshake failed; with a wrong certificate that is one more at every try."""
-
-    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002  the base's signature
-        try:
-            super().do_handshake(block)
-        except OSError:
-            self.close()
-            raise
-
-
-def tls_context(files: TlsFiles) -> ssl.SSLContext:
-    """Mutual TLS 1.3. Raises ``ConfigError`` when a file is missing or does not fit."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.sslsocket_class = _TidySocket
-    try:
-        context.load_verify_locations(files.ca)
-        context.load_cert_chain(files.certificate, files.key)
-    except OSError as error:
-        raise ConfigError(
-            f"certificates {files.ca}, {files.certificate}, {files.key}: {error}",
-            remedy="check that the files are there, readable by this user and belong together",
-        ) from error
-    return context
 
 
 def _is_loopback(host: str) -> bool:

@@ -83,6 +83,11 @@ class Collector:
         """How it listens now; "" while it is not known to hear anything."""
         self.acks = 0
 
+    def know(self, nodes: Mapping[str, Node]) -> None:
+        """From now on take events of these nodes alone; what is held of others stays held."""
+        self._nodes = nodes
+        self._sources.update({node.source: node for node in nodes.values()})
+
     async def run(self) -> None:
         """Collect until cancelled."""
         backoff = Backoff(self._random, first_s=FIRST_PAUSE, cap_s=LONGEST_PAUSE, stable_s=STABLE_AFTER)

@@ -35,6 +35,42 @@ class Kind(enum.Enum):
     """The node's own message to itself, which shows that this session may publish and hears what it subscribed to."""
 
 
+class Way(enum.Enum):
+    """Who writes a topic for whom."""
+
+    UP = "up"
+    """The node writes, consumers and issuers read."""
+    DOWN = "down"
+    """Consumers or issuers write, the node reads."""
+    SELF = "self"
+    """The node writes and reads it itself."""
+
+
+_FILTERS: dict[Kind, tuple[Way, str]] = {
+    Kind.PRESENCE: (Way.UP, "presence"),
+    Kind.EVENT: (Way.UP, "evt/+"),
+    Kind.BATCH: (Way.UP, "evt/+/batch"),
+    Kind.LIVE: (Way.UP, "live/+"),
+    Kind.ACK: (Way.DOWN, "ack/+"),
+    Kind.COMMAND: (Way.DOWN, "cmd/+"),
+    Kind.RESULT: (Way.UP, "res/+"),
+    Kind.DESIRED: (Way.DOWN, "desired"),
+    Kind.ISSUERS: (Way.DOWN, "issuers"),
+    Kind.REPORTED: (Way.UP, "reported"),
+    Kind.PROBE: (Way.SELF, "probe"),
+}
+"""The direction of every kind and what its topics are called below the node's."""
+
+
+def way_of(kind: Kind) -> Way:
+    return _FILTERS[kind][0]
+
+
+def filter_of(kind: Kind) -> str:
+    """All topics of this kind, below a node's."""
+    return _FILTERS[kind][1]
+
+
 _PLAIN = {kind.value: kind for kind in (Kind.PRESENCE, Kind.DESIRED, Kind.ISSUERS, Kind.REPORTED, Kind.PROBE)}
 _NAMED = {kind.value: kind for kind in (Kind.LIVE, Kind.ACK, Kind.COMMAND, Kind.RESULT)}
 _CLASSES = frozenset(event_class.value for event_class in EventClass)
@@ -95,6 +131,10 @@ class NodeTopics:
 
 CONSUMED = (f"{ROOT}/+/+/evt/#", f"{ROOT}/+/+/presence", f"{ROOT}/+/+/res/+")
 """The filters a consumer subscribes to."""
+
+
+PROBES = f"{ROOT}/+/_probe/+"
+"""Where consumers write to themselves: ``consumer_probe``."""
 
 
 def shared(group: str, topic_filter: str) -> str:

@@ -12,7 +12,7 @@ from edge.keys import VerifyKey
 NAME = r"[a-z0-9-]{1,48}"
 """Of a tenant, and of a node within it. Without ``_ + # /``: it stands in topics, client ids and certificates."""
 
-_NAME = re.compile(NAME)
+NAME_PATTERN = re.compile(NAME)
 _NODE = re.compile(rf"({NAME})_({NAME})")
 
 
@@ -42,7 +42,7 @@ class Identity(msgspec.Struct, frozen=True):
 def identify(tenant: str, name: str, role_key: VerifyKey) -> Identity:
     """Raises ``ConfigError`` for a tenant or name that cannot stand in a topic."""
     for what, value in (("tenant", tenant), ("name", name)):
-        if not _NAME.fullmatch(value):
+        if not NAME_PATTERN.fullmatch(value):
             raise ConfigError(f"{what} {value!r}", remedy="use 1 to 48 of a-z, 0-9 and -")
     return Identity(tenant, name, role_key.kid)
 

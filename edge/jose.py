@@ -28,6 +28,8 @@ ACK: Final = "lm-ack+jwt"
 RESULT: Final = "lm-res+jwt"
 REPORTED: Final = "lm-reported+jwt"
 BADGE: Final = "lm-badge+jwt"
+ENROL: Final = "lm-enrol+jwt"
+RENEW: Final = "lm-renew+jwt"
 
 MAX_TOKEN_BYTES = 32 * 1024
 """One signed thing: fits a packet of the local socket (64 KiB) with room for its frame."""

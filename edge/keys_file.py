@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from edge.atomic_file import sync_directory
 from edge.errors import ConfigError
 from edge.keys import OpeningKey, SealingKey, SigningKey, VerifyKey
 
@@ -17,16 +18,18 @@ Key = TypeVar("Key")
 
 MAX_KEY_BYTES = 4096
 """A PEM of either curve has 119 bytes; anything near this is the wrong file."""
+MAX_PAIR_BYTES = 32 * 1024
+"""A TLS key with its certificate and chain has 2 KiB on P-256, and 8 where an authority still uses RSA."""
 
 
 def read_signing_key(path: Path) -> SigningKey:
     """Raises ``ConfigError`` naming the file: missing, readable by others, not a key."""
-    return _parsed(path, SigningKey.parse, _private_text(path))
+    return _parsed(path, SigningKey.parse, private_text(path))
 
 
 def read_opening_key(path: Path) -> OpeningKey:
     """Raises ``ConfigError`` naming the file: missing, readable by others, not a key."""
-    return _parsed(path, OpeningKey.parse, _private_text(path))
+    return _parsed(path, OpeningKey.parse, private_text(path))
 
 
 def read_verify_key(path: Path) -> VerifyKey:
@@ -60,34 +63,27 @@ def _write_new(path: Path, text: bytes, mode: int) -> None:
             file.write(text)
             file.flush()
             os.fsync(fd)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except FileExistsError as error:
         raise ConfigError(f"{path}: is there already", remedy="move it away if a new key is really meant") from error
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}", remedy="give a directory that can be written") from error
 
 
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+def private_text(path: Path, *, most: int = MAX_KEY_BYTES) -> bytes:
+    """What is in a private file. Raises ``ConfigError`` when it is missing, too long, or others can read it."""
+    return _text(path, private=True, most=most)
 
 
-def _private_text(path: Path) -> bytes:
-    return _text(path, private=True)
-
-
-def _text(path: Path, *, private: bool = False) -> bytes:
+def _text(path: Path, *, private: bool = False, most: int = MAX_KEY_BYTES) -> bytes:
     try:
         with path.open("rb") as file:
             if private:
                 _refuse_shared(path, os.fstat(file.fileno()))
-            text = file.read(MAX_KEY_BYTES + 1)
+            text = file.read(most + 1)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}", remedy="name the key's file, readable by this user") from error
-    if len(text) > MAX_KEY_BYTES:
+    if len(text) > most:
         raise ConfigError(f"{path}: too long for a key", remedy="name the key's file")
     return text
 

@@ -123,6 +123,20 @@ class OfferAnswer(msgspec.Struct, frozen=True, tag="offer_answer"):
     results: tuple[tuple[str, bytes], ...]
 
 
+class Vouch(msgspec.Struct, frozen=True, tag="vouch"):
+    """The digest of a request for a new certificate (``edge.certificate.Request.digest``)."""
+
+    n: int
+    request: Word
+
+
+class Vouched(msgspec.Struct, frozen=True, tag="vouched"):
+    """Answer to ``Vouch``: the role key's word, for the enrolment service alone, that this node asks for it."""
+
+    n: int
+    proof: Token
+
+
 class Wake(msgspec.Struct, frozen=True, tag="wake"):
     """There are events above what was last pulled."""
 
@@ -148,8 +162,8 @@ class Fault(msgspec.Struct, frozen=True, tag="fault"):
     reason: str
 
 
-Request = Hello | Link | Pull | Held | Offer
-Answer = Welcome | LinkNumber | Events | HeldAnswer | OfferAnswer | Fault
+Request = Hello | Link | Pull | Held | Offer | Vouch
+Answer = Welcome | LinkNumber | Events | HeldAnswer | OfferAnswer | Vouched | Fault
 Message = Request | Answer | Wake | Out | Serving
 
 _encoder = msgspec.msgpack.Encoder()

@@ -24,6 +24,7 @@ from edge.keys import VerifyKey
 from edge.link import (
     Answer,
     Events,
+    Fault,
     Held,
     HeldAnswer,
     Hello,
@@ -34,6 +35,8 @@ from edge.link import (
     OfferAnswer,
     Pull,
     Request,
+    Vouch,
+    Vouched,
     Welcome,
 )
 from edge.schema_sql import read_fact, write_fact
@@ -88,7 +91,8 @@ class HeldIssuers:
 class RoleLinkDesk:
     """``edge.link_socket.LinkDesk``. ``serving`` says whether the role can serve people now.
 
-    ``desired`` is None for a role that no document changes.
+    ``desired`` is None for a role that no document changes. ``vouch`` signs with the role key that the node asks for a
+    new certificate (``edge.enrolment.vouch_for``).
     """
 
     def __init__(
@@ -102,6 +106,7 @@ class RoleLinkDesk:
         clock: Clock,
         serving: Callable[[], bool],
         desired: HeldDesired | None = None,
+        vouch: Callable[[str], bytes] | None = None,
     ) -> None:
         self._facts = facts
         self._journal = journal
@@ -111,6 +116,7 @@ class RoleLinkDesk:
         self._commands = commands
         self._clock = clock
         self._serving = serving
+        self._vouch = vouch
         self._one_offer = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal-reader")
         self.refused: dict[str, int] = {}
@@ -133,6 +139,8 @@ class RoleLinkDesk:
                 return await self._held(request)
             case Offer():
                 return await self._offer(request)
+            case Vouch(n, digest):
+                return Vouched(n, self._vouch(digest)) if self._vouch else Fault(n, "no_vouching")
 
     async def _welcome(self, n: int) -> Welcome:
         facts, identity = self._facts, self._facts.identity

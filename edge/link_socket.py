@@ -18,7 +18,7 @@ from typing import Protocol
 from edge import link
 from edge.clock import Clock
 from edge.errors import DeviceError, ProtocolError, StoreError
-from edge.link import Answer, Fault, Held, Hello, Link, Offer, Out, Pull, Request, Serving, Wake
+from edge.link import Answer, Fault, Held, Hello, Link, Offer, Out, Pull, Request, Serving, Vouch, Wake
 
 MAX_CONNECTIONS = 4
 """One is in use; the others let a restarted cloud-sync in before the kernel has told us that the old one is gone."""
@@ -31,7 +31,8 @@ from a pickup."""
 ACKS_PER_S = 100.0
 """An ack costs a verification, and mostly a commit; a consumer of a fast drain sends a few a second."""
 COMMITS_PER_S = 20.0
-"""Offers and link numbers cost a commit each: people open doors more slowly, and a flood must not wear out the disk."""
+"""Offers and link numbers cost a commit each: people open doors more slowly, and a flood must not wear out the disk.
+A signature for a renewal is asked for a few times a year."""
 CONNECTS_PER_S = 20.0
 """A restarted cloud-sync needs one; whoever knocks without end waits in the kernel's queue."""
 BURST_S = 1.0
@@ -210,7 +211,7 @@ class LinkServer:
         delay = self._requests.wait()
         if isinstance(request, Held):
             return max(delay, self._acks.wait())
-        if isinstance(request, Offer | Link):
+        if isinstance(request, Offer | Link | Vouch):
             return max(delay, self._commits.wait())
         return delay
 

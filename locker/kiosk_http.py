@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import socket
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -20,7 +19,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from edge import log
-from edge.errors import ConfigError, DeviceBusy, LastmileError
+from edge.errors import ConfigError, LastmileError
+from edge.serve_http import listen, serve
 from locker.contract import Reason
 from locker.kiosk import (
     BODY_LIMIT,
@@ -38,7 +38,7 @@ from locker.kiosk import (
 from locker.kiosk_guard_http import Guard, check_token, reply
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Generator
+    from collections.abc import AsyncIterator, Coroutine
     from pathlib import Path
 
     from edge.clock import Clock
@@ -232,32 +232,9 @@ async def _gone(_conn: HTTPConnection, _error: Exception) -> Response:
     return Response(status_code=400)  # nobody is there to read it
 
 
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield  # signals belong to the process, and the kiosk is only one of its tasks
-
-
 def listen_kiosk(host: str, port: int) -> socket.socket:
-    """Take the kiosk's address, so that a page may already connect; port 0 takes any free one (``getsockname`` tells).
-
-    Raises ``DeviceBusy`` if the port is taken and ``ConfigError`` if it cannot be ours.
-    """
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen()
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise DeviceBusy(
-                f"the kiosk's port {host}:{port} is in use", remedy="end the other process or set another port"
-            ) from error
-        raise ConfigError(
-            f"the kiosk cannot listen on {host}:{port}: {error.strerror}", remedy="set an address of this machine"
-        ) from error
-    return listener
+    """Take the kiosk's address, as ``edge.serve_http.listen`` does."""
+    return listen(host, port, what="the kiosk")
 
 
 async def serve_kiosk(app: Starlette, listener: socket.socket) -> None:
@@ -278,11 +255,4 @@ async def serve_kiosk(app: Starlette, listener: socket.socket) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=2,
     )
-    server = _Server(config)
-    serving = asyncio.create_task(server.serve(sockets=[listener]), name="kiosk.http")
-    try:
-        await asyncio.shield(serving)
-    except asyncio.CancelledError:
-        server.should_exit = True
-        await serving
-        raise
+    await serve(config, listener)

@@ -18,9 +18,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from cloud_sync.client_mqtt import BrokerSettings, MqttBroker, MqttConnection, TlsFiles
+from cloud_sync.client_mqtt import BrokerSettings, MqttBroker, MqttConnection
 from cloud_sync.ports import BrokerLost, Message
 from edge.event import EventClass
+from edge.tls_socket import TlsFiles
 
 STEP = 0.005
 """Seconds between two looks at something that another process does."""

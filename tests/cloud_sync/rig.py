@@ -18,6 +18,7 @@ from cloud_sync.pump import Pacing
 from cloud_sync.service import CloudSync
 from edge import jose, link_socket
 from edge.acks import Ack
+from edge.enrolment import vouch_for
 from edge.event import (
     BEGUN,
     DROPPED,
@@ -35,6 +36,7 @@ from edge.event import (
     with_signature,
 )
 from edge.identifiers import uuid7
+from edge.identity import identify
 from edge.keys import SigningKey
 from edge.link import (
     Answer,
@@ -49,6 +51,8 @@ from edge.link import (
     OfferAnswer,
     Pull,
     Request,
+    Vouch,
+    Vouched,
     Welcome,
 )
 from edge.system_clock import SystemClock
@@ -201,6 +205,10 @@ class ScriptedAgent:
             case Offer():
                 self.offers.append(request)
                 return OfferAnswer(request.n, self.results)
+            case Vouch(n, digest):
+                return Vouched(
+                    n, vouch_for(digest, identify(TENANT, NODE.partition("_")[2], self.key.public), self.key)
+                )
 
     def held(self, event_class: EventClass = EventClass.AUDIT) -> int:
         return self.epoch.acked[event_class]

@@ -11,9 +11,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cloud_sync.client_mqtt import BrokerSettings, MqttBroker, TlsFiles
+from cloud_sync.client_mqtt import BrokerSettings, MqttBroker
 from cloud_sync.ports import BrokerLost, BrokerRefused, Will
 from edge.errors import ConfigError
+from edge.tls_socket import TlsFiles
 from tests.cloud_sync.broker_rig import Authority, Listener, Mosquitto, free_port, until
 
 CONNACK_5 = bytes.fromhex("2003000000")

@@ -114,6 +114,7 @@ STANDARD = {
         "hashlib",
         "heapq",
         "hmac",
+        "ipaddress",
         "itertools",
         "json",
         "math",
