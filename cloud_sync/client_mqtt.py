@@ -115,7 +115,6 @@ class MqttConnection:
         self._arrived = asyncio.Event()
         self._closed = asyncio.Event()
         self._misc = self._loop.call_later(MISC_SECONDS, self._tick)
-        self._secure: TidySocket | None = None
         self._watch()
 
     async def accepted(self) -> None:
@@ -190,7 +189,6 @@ class MqttConnection:
         if sock is None:
             self._end("the broker closed the connection at once")
             return
-        self._secure = sock if isinstance(sock, TidySocket) else None
         self._loop.add_reader(sock, self._readable)
         if paho.want_write():
             self._loop.add_writer(sock, self._writable)
@@ -322,7 +320,8 @@ class MqttConnection:
 
     def _cause(self, what: str) -> BrokerLost:
         """With TLS 1.3 a broker refuses our certificate after the handshake, and paho passes on only that it ended."""
-        alert = self._secure.alert if self._secure else None
+        opened = self._paho.user_data_get()
+        alert = opened.alert if isinstance(opened, TidySocket) else None
         if alert is None:
             return BrokerLost(what, remedy="tried again by itself after a pause")
         told, remedy = explained(alert, f"{self._settings.host}:{self._settings.port}")
@@ -342,7 +341,7 @@ def _new_client(settings: BrokerSettings, will: Will | None) -> Client:
     client.max_inflight_messages = MAX_IN_FLIGHT
     client.max_queued_messages = MAX_IN_FLIGHT
     client.connect_timeout = settings.connect_timeout
-    client.on_socket_open = _without_delay
+    client.on_socket_open = _opened
     if will is not None:
         client.will_set(will.topic, will.payload, qos=1, retain=True)
     if settings.tls is not None:
@@ -360,9 +359,11 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _without_delay(_client: Client, _data: Any, sock: Any) -> None:
+def _opened(client: Client, _data: Any, sock: Any) -> None:
     """Nagle and delayed acknowledgements together cost 40 ms a round trip; paho leaves Nagle on."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # paho forgets a socket that ended; the reason why stands in it.
+    client.user_data_set(sock)
 
 
 def _open(client: Client, settings: BrokerSettings) -> None:

@@ -160,9 +160,12 @@ class EnrolmentDesk:
             return records.happenings(most), records.refusals()
 
     def operator_terms(self) -> tuple[Operator, int]:
-        """What every node is given now, and the issuers' version. Raises ``ConfigError`` or ``VerificationError``."""
+        """What every node is given now, and the issuers' version. Raises ``ConfigError``."""
         operator = self._operator()
-        terms = check_terms(Enrolled("", "", operator.roots, operator.issuers, 1, operator.hub))
+        try:
+            terms = check_terms(Enrolled("", "", operator.roots, operator.issuers, 1, operator.hub))
+        except VerificationError as error:
+            raise ConfigError(f"the issuers document: {error.what}", remedy=error.remedy) from error
         return operator, terms.issuers.version
 
     # How.

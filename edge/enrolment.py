@@ -1,7 +1,9 @@
 """How a node gets its certificate: what it asks the enrolment service, what it proves, and what it takes back.
 
 A *claim* is a word that a person carries from the service to the node. It is worth one certificate for one name, once.
-The role key signs over it and over the certificate request, so neither a stolen request nor a stolen claim is enough.
+The role key signs over it and over the certificate request, so a stolen request is worth nothing, and no relay can put
+another key in its place. Whoever steals a claim before it is used is that node until the node's own try is refused,
+which the audit shows: claims are short-lived, and travel by another way than the address.
 """
 
 from __future__ import annotations

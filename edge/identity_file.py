@@ -123,7 +123,7 @@ def read_identity(place: Path, *, wall: float | None) -> Whole:
     role, tls = place / "role", place / "tls"
     pair = _read(tls / "node.pem")
     chain = read_chain(pair)
-    tenant, name = split_node(chain[0].name)
+    tenant, name = split_node(read_request(_read(tls / "node.csr")).name)
     identity = identify(tenant, name, read_signing_key(role / "role.pem").public)
     certificate = require_usable(chain, TlsKey.parse(pair), identity.node, wall)
     read_chain(_read(tls / "ca.pem"))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from edge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
 
 # X509_V_ERR_* of OpenSSL (openssl/x509_vfy.h), as ``SSLCertVerificationError.verify_code`` has them.
 _NOT_YET_VALID = 9
@@ -30,6 +35,17 @@ class TidySocket(ssl.SSLSocket):
     """
 
     alert: ssl.SSLError | None = None
+
+    def send(self, data: Buffer, flags: int = 0) -> int:
+        try:
+            return super().send(data, flags)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except OSError:
+            # The other end has gone; what it said before lies unread.
+            with contextlib.suppress(OSError):
+                self.recv(1)
+            raise
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
         try:
@@ -73,9 +89,14 @@ def explained(error: OSError, host: str, *, clock_trusted: bool = True) -> tuple
     clock = "" if clock_trusted else "; this machine's clock has not been set: wait for it or set it first"
     if isinstance(error, ssl.SSLCertVerificationError):
         return _mistrusted(error, host, clock)
+    if isinstance(error, ssl.SSLEOFError | ConnectionResetError):
+        return (
+            f"{host} broke off without a word; over TLS that is how one goes that does not take our certificate",
+            "look at its log, and with `lastmile check` at the certificate's name, authority and days",
+        )
     if isinstance(error, ssl.SSLError):
         return _refused(error, host)
-    return f"{host}: {error}", "look at the broker and the way to it"
+    return f"{host}: {error}", "look at the other end and the way to it"
 
 
 def _mistrusted(error: ssl.SSLCertVerificationError, host: str, clock: str) -> tuple[str, str]:
