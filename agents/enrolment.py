@@ -18,7 +18,7 @@ from cloud_sync.enrolment_http import build_enrolment, serve_enrolment, server_c
 from cloud_sync.enrolment_sql import Register
 from edge import log
 from edge.atomic_file import write_whole
-from edge.certificate import TlsKey, read_chain, read_request
+from edge.certificate import TlsKey, read_chain
 from edge.clock import Clock
 from edge.credentials_systemd import credential_or
 from edge.errors import ConfigError
@@ -119,17 +119,11 @@ def make_certificate(
     settings: EnrolSettings, base: Path, name: str, hosts: tuple[str, ...], directory: Path, days: float
 ) -> Iterator[str]:
     """A key and certificate for a broker (``hosts``) or a consumer or issuer (none), made here. Lines for a person."""
-    authority = read_authority(settings, base)
-    key = TlsKey.generate(os.urandom)
-    if hosts:
-        pem = authority.server(key, hosts, random=os.urandom, wall=time.time(), days=days)
-    else:
-        if "_" in name:
-            raise ConfigError(f"{name} is a node's name", remedy="nodes enrol themselves: `lastmile enrol claim`")
-        pem = authority.client(read_request(key.request(name)), random=os.urandom, wall=time.time(), days=days)
-    pair = directory / f"{name}.pem"
+    pair, authority = directory / f"{name}.pem", read_authority(settings, base)
     if pair.exists():
         raise ConfigError(f"{pair}: is there already", remedy="move it away if a new one is really meant")
+    key = TlsKey.generate(os.urandom)
+    pem = open_desk(settings, base, authority).certify(name, key, hosts, days=days)
     directory.mkdir(parents=True, exist_ok=True)
     write_whole(pair, key.pem() + pem)
     write_whole(directory / "ca.pem", authority.root_pem, mode=0o644)
@@ -156,12 +150,16 @@ async def serve(settings: EnrolSettings, base: Path) -> None:
         path = base / settings.health / "enrol.sock"
         supervisor.keep("health", lambda: serve_health(path, health, CollectorRegistry(), clock))
     notifier = Notifier(os.environ, pid=os.getpid())
-    notifier.ready()
-    supervisor.keep("watchdog", lambda: feed(notifier, health, clock))
     where = f"{settings.listen.host}:{listener.getsockname()[1]}"
-    log.get_logger("enrolment").info(
-        "enrolment.ready", at=where, root=root_fingerprint(authority.root_pem), issuers=issuers
-    )
+
+    async def ready() -> None:
+        """Once the tasks run and signals are heard."""
+        notifier.ready()
+        pinned = root_fingerprint(authority.root_pem)
+        log.get_logger("enrolment").info("enrolment.ready", at=where, root=pinned, issuers=issuers)
+
+    supervisor.spawn("ready", ready, fatal=True)
+    supervisor.keep("watchdog", lambda: feed(notifier, health, clock))
     await supervisor.run_until_signal()
 
 

@@ -13,6 +13,7 @@ from typing import Self
 
 import msgspec
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -74,7 +75,7 @@ class Authority:
             )
         try:
             self._own.verify_directly_issued_by(self._root)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, InvalidSignature) as error:
             raise ConfigError(
                 "the issuing certificate is not the root's", remedy="name the root of its `init`"
             ) from error

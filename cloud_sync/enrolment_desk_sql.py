@@ -6,14 +6,14 @@ revocation list for the broker) are written inside it, so that they come out in 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from cloud_sync import known_nodes
 from cloud_sync.authority import CRL_BACKDATED_S, Authority
 from cloud_sync.enrolment_sql import Claim, Happening, Issued, Records, Register
-from edge.certificate import Certificate, Request, read_chain, read_request
+from edge.certificate import Certificate, Request, TlsKey, read_chain, read_request
 from edge.claims import refused
 from edge.enrolment import (
     Enrolled,
@@ -28,7 +28,7 @@ from edge.enrolment import (
     node_identity,
 )
 from edge.errors import ConfigError, VerificationError
-from edge.identity import split_node
+from edge.identity import NAME_PATTERN, split_node
 from edge.keys import Random, VerifyKey
 
 EARLIEST_SHARE = 0.5
@@ -125,11 +125,34 @@ class EnrolmentDesk:
             records.note("claimed", node, f"valid for {hours:g} h", now)
         return made
 
-    def revoke(self, node: str) -> tuple[int, int]:
-        """Take the node out; (certificates, role keys) that are good no more. Raises ``ConfigError`` for a stranger."""
+    def certify(self, name: str, key: TlsKey, hosts: Sequence[str], *, days: float) -> bytes:
+        """A certificate for a broker at ``hosts``, or for a consumer or issuer (no hosts) called ``name``.
+
+        Raises ``ConfigError`` for a node's name: nodes enrol themselves.
+        """
+        if NAME_PATTERN.fullmatch(name) is None:
+            raise ConfigError(
+                f"{name!r} is no name of a broker, consumer or issuer",
+                remedy="use a-z, 0-9 and - only; nodes enrol themselves: `lastmile enrol claim`",
+            )
         now = self._wall()
         with self._register.transaction() as records:
-            if node not in records.role_keys():
+            if hosts:
+                pem = self._authority.server(key, hosts, random=self._random, wall=now, days=days)
+            else:
+                pem = self._authority.client(read_request(key.request(name)), random=self._random, wall=now, days=days)
+            records.add_certificate(read_chain(pem)[0], name, pem.decode())
+            records.note("certified", name, ", ".join(hosts) or "client", now)
+        return pem
+
+    def revoke(self, node: str) -> tuple[int, int]:
+        """Take a node out, or a broker, consumer or issuer; (certificates, role keys) that are good no more.
+
+        Raises ``ConfigError`` for a stranger.
+        """
+        now = self._wall()
+        with self._register.transaction() as records:
+            if not records.certificates(node):
                 raise ConfigError(
                     f"{node} was never enrolled here", remedy="`lastmile enrol nodes` lists those that were"
                 )

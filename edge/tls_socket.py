@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from typing import TYPE_CHECKING
+from typing import Any
 
 import msgspec
 
 from edge.errors import ConfigError
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer as Buffer
 
 # X509_V_ERR_* of OpenSSL (openssl/x509_vfy.h), as ``SSLCertVerificationError.verify_code`` has them.
 _NOT_YET_VALID = 9
@@ -36,7 +33,7 @@ class TidySocket(ssl.SSLSocket):
 
     alert: ssl.SSLError | None = None
 
-    def send(self, data: Buffer, flags: int = 0) -> int:
+    def send(self, data: Any, flags: int = 0) -> int:
         try:
             return super().send(data, flags)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):

@@ -16,6 +16,7 @@ from cloud_sync.client_mqtt import BrokerSettings, MqttBroker
 from cloud_sync.collector import load_nodes
 from cloud_sync.collector_asyncio import Collector
 from cloud_sync.collector_sql import CollectorStore
+from cloud_sync.rights import mosquitto_acl
 from edge.acks import sign_ack
 from edge.event import EventClass, JournalBegun
 from edge.keys import SigningKey
@@ -166,16 +167,14 @@ async def test_mutual_tls(tmp_path, agent, store):
     authority = Authority(tmp_path)
     server = authority.issue("localhost")
     rights = tmp_path / "acl"
-    rights.write_text(
-        "pattern write lm/v1/+/%u/#\npattern read lm/v1/+/%u/#\n"
-        "user collector\ntopic readwrite lm/v1/#\ntopic readwrite $share/#\n"
-    )
+    rights.write_text(mosquitto_acl([CONSUMER], []))
+    rights.chmod(0o600)
     lines = [f"cafile {server.ca}", f"certfile {server.certificate}", f"keyfile {server.key}"]
     lines += ["require_certificate true", "use_identity_as_username true", "tls_version tlsv1.3", f"acl_file {rights}"]
     broker = Mosquitto(tmp_path, lines)
     await broker.start()
     agent.epoch.seal()
-    listening = collector(store, broker.settings("collector", tls=authority.issue("collector")))
+    listening = collector(store, broker.settings("collector", tls=authority.issue(CONSUMER)))
     sync = cloud_sync(agent, broker.settings(NODE, tls=authority.issue(NODE)))
     async with running(listening.run), running(sync.run):
         await until(lambda: agent.held() == 2)

@@ -11,14 +11,29 @@ from typing import Any
 
 import pytest
 
+from edge import jose
 from edge.acks import Ack, sign_ack
-from edge.errors import ProtocolError, StoreCorrupt, StoreError
+from edge.enrolment import check_renewal, vouch_for
+from edge.errors import ProtocolError, StoreCorrupt, StoreError, VerificationError
 from edge.event import decode
 from edge.issuers import IssuersDocument, sign_issuers
 from edge.journal_read_sql import JournalReader
 from edge.journal_sql import SqlJournal
 from edge.keys import SigningKey
-from edge.link import Events, Held, HeldAnswer, Hello, Link, LinkNumber, Offer, OfferAnswer, Pull, Welcome
+from edge.link import (
+    Events,
+    Held,
+    HeldAnswer,
+    Hello,
+    Link,
+    LinkNumber,
+    Offer,
+    OfferAnswer,
+    Pull,
+    Vouch,
+    Vouched,
+    Welcome,
+)
 from edge.link_desk_sql import HeldIssuers, RoleFacts, RoleLinkDesk
 from edge.result import Status, read_result
 from tests.edge.journal_rig import Store, append, draft, header_lost, told
@@ -42,6 +57,7 @@ class Agent:
             commands=self.bench.desk,
             clock=store.clock,
             serving=lambda: True,
+            vouch=lambda digest: vouch_for(digest, NODE, ROLE),
         )
 
     @classmethod
@@ -210,3 +226,17 @@ async def test_damage_that_a_reader_meets_ends_the_journal_and_marks_the_file(ag
     assert agent.store.place.suspect.exists()
     with pytest.raises(StoreError):
         await agent.journal.append(draft(1))
+
+
+async def test_the_role_key_vouches_for_a_certificate_request_and_says_nothing_else(agent: Agent) -> None:
+    """Whatever words cloud-sync hands in, the signature is of a kind that the enrolment service alone reads."""
+    digest = "d" * 43
+    answer = await agent.desk.answer(Vouch(7, digest))
+    assert isinstance(answer, Vouched)
+    check_renewal(answer.proof.decode(), digest, NODE, ROLE.public)
+    for kind in (jose.COMMAND, jose.RESULT, jose.ACK, jose.ISSUERS, jose.REPORTED, jose.ENROL):
+        with pytest.raises(VerificationError) as refusal:
+            jose.verify(answer.proof, kind, lambda _kid: ROLE.public)
+        assert refusal.value.reason == "wrong_type"
+    with pytest.raises(VerificationError):
+        check_renewal(answer.proof.decode(), "e" * 43, NODE, ROLE.public)

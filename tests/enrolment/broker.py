@@ -30,7 +30,7 @@ class OperatorsBroker(Mosquitto):
             ("/etc/mosquitto/lastmile/ca.pem", office.ca),
             ("/etc/mosquitto/lastmile/broker.pem", server.certificate),
             ("/etc/mosquitto/lastmile/acl", rights),
-            ("/var/lib/lastmile-enrol/revoked.pem", office.revoked_file),
+            ("/var/lib/lastmile-enrol/public/revoked.pem", office.revoked_file),
             ("/var/lib/mosquitto/", f"{office.folder}/"),
         ):
             assert theirs in text, theirs

@@ -23,7 +23,7 @@ from edge.event import EventClass
 from edge.keys import SigningKey
 from edge.system_clock import SystemClock
 from tests.cloud_sync.broker_rig import STEP, Listener, Mosquitto, until
-from tests.cloud_sync.rig import NODE, SOURCE, Epoch, running
+from tests.cloud_sync.rig import NODE, SOURCE, Epoch, FastClock, running
 from tests.enrolment.broker import OperatorsBroker
 from tests.enrolment.rig import Office
 
@@ -109,7 +109,7 @@ async def test_a_collector_takes_nothing_more_of_a_revoked_node_and_keeps_what_i
         broker=MqttBroker(plain.settings("cloud-1")),
         store=store,
         sign=lambda ack: sign_ack(ack, ACK),
-        clock=SystemClock(),
+        clock=FastClock(10.0),
         random=lambda: 0.0,
         new_token=lambda: "token",
     )
@@ -127,7 +127,8 @@ async def test_a_collector_takes_nothing_more_of_a_revoked_node_and_keeps_what_i
         return [row[0] for row in rows]
 
     async def twice_refused() -> bool:
-        return await store.rows("SELECT sum(count) FROM refused WHERE reason = 'unknown_node'") == [(2,)]
+        rows = await store.rows("SELECT sum(count) FROM refused WHERE reason = 'unknown_node'")
+        return bool(rows == [(2,)])
 
     async def more_held() -> bool:
         return len(await held()) > len(before)

@@ -7,6 +7,7 @@ import re
 import msgspec
 
 from agents.document_file import DesiredFile, EditionFile
+from agents.enrol_settings import EnrolSettings
 from agents.settings import CollectorSettings, IssuerSettings, NodeSettings
 from edge.settings import parse_settings
 from tests.repository.source import ROOT
@@ -51,3 +52,27 @@ def test_the_documents_written_by_hand_are_what_the_tool_reads() -> None:
     edition, desired = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/commands.md").read_text(), re.DOTALL)
     assert msgspec.toml.decode(edition, type=EditionFile).keys[0].name == "staff"
     assert msgspec.toml.decode(desired, type=DesiredFile).body == {"hold_hours": 48}
+
+
+def test_the_enrolment_example_fits_its_unit_its_nodes_and_its_broker() -> None:
+    enrol = parse_settings((EXAMPLES / "enrol.toml").read_text(), EnrolSettings, source="enrol.toml")
+    node = parse_settings((EXAMPLES / "node.toml").read_text(), NodeSettings, source="node.toml")
+    unit = (SYSTEMD / "lastmile-enrol.service").read_text()
+    assert f"SocketBindAllow=tcp:{enrol.listen.port}\n" in unit
+    assert f"RuntimeDirectory={enrol.health.removeprefix('/run/')}\n" in unit
+    public = enrol.nodes_file.rpartition("/")[0].removeprefix("/var/lib/")
+    assert f"StateDirectory={enrol.database.split('/')[3]} {public}\n" in unit
+    assert node.renewal is not None
+    assert node.renewal.url == f"https://{enrol.hosts[0]}:{enrol.listen.port}"
+    assert f"crlfile {enrol.revoked_file}\n" in (EXAMPLES / "mosquitto.conf").read_text()
+
+
+def test_the_node_example_names_the_files_of_an_identity() -> None:
+    node = parse_settings((EXAMPLES / "node.toml").read_text(), NodeSettings, source="node.toml")
+    assert node.broker.tls is not None
+    assert node.broker.tls.certificate == node.broker.tls.key, "or the pair could not be renewed in one step"
+    keys = (node.keys.role, node.keys.code, *node.keys.roots, node.keys.issuers, node.keys.hub, node.keys.enrolled)
+    home = "/var/lib/lastmile-identity/current"
+    assert {path.rpartition("/")[0] for path in keys} == {f"{home}/role"}
+    assert {node.broker.tls.ca, node.broker.tls.key} == {f"{home}/tls/ca.pem", f"{home}/tls/node.pem"}
+    assert f"-{home.rpartition('/')[0]}\n" in (SYSTEMD / "lastmile-cloud-sync.service").read_text()

@@ -76,7 +76,8 @@ def test_the_role_agent_has_no_network_and_cloud_sync_no_device() -> None:
     assert role["IPAddressAllow"] == ["localhost"]
     assert sync["PrivateDevices"] == ["yes"]
     assert not {"StateDirectory", "DeviceAllow"} & sync.keys()
-    assert sync["ReadWritePaths"] == ["/run/lastmile/health"]
+    # Its certificate and nothing else of the node: the identity's other half is the role agent's alone.
+    assert sync["ReadWritePaths"] == ["/run/lastmile/health -/var/lib/lastmile-identity"]
     assert role["User"] != sync["User"]
 
 
@@ -88,6 +89,23 @@ def test_only_the_browser_joins_the_namespace_and_only_its_network() -> None:
     assert kiosk["PrivateNetwork"] == ["yes"]
     # Where both units have these, JoinsNamespaceOf= would share /tmp and shared memory as well.
     assert not {"PrivateTmp", "PrivateIPC"} & kiosk.keys()
+
+
+def test_a_secret_that_the_manager_holds_has_the_name_of_the_configured_file() -> None:
+    """Or it would be loaded, and the file read all the same."""
+    named = {
+        "locker": ("node.toml", {"role.pem", "code.key"}),
+        "collector": ("collector.toml", {"ack.pem"}),
+        "enrol": ("enrol.toml", {"issuing.key"}),
+    }
+    for name, (example, files) in named.items():
+        unit = settings(SYSTEMD / f"lastmile-{name}.service")
+        loaded = {each.partition(":")[0] for each in unit["LoadCredentialEncrypted"]}
+        assert loaded == files
+        text = (SYSTEMD.parent / "docs/examples" / example).read_text()
+        assert all(f'/{each}"' in text for each in files)
+        # Not an absolute path: where the operator has made none, the unit starts without.
+        assert not any(each.partition(":")[2].startswith("/") for each in unit["LoadCredentialEncrypted"])
 
 
 def test_every_user_and_group_that_is_used_is_made() -> None:
