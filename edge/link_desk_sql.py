@@ -95,7 +95,7 @@ class RoleLinkDesk:
     new certificate (``edge.enrolment.vouch_for``).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  everything it touches is handed in
         self,
         *,
         facts: RoleFacts,
