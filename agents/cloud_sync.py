@@ -23,8 +23,11 @@ from edge.supervisor import OnDeath, Supervisor
 from edge.system_clock import SystemClock
 from edge.tls_socket import TlsFiles
 
-EVENTS_LIMIT_S = 7200.0
-"""The pump says so at least each hour (its longest pause); twice that means that it hangs."""
+PART_LIMIT_S = 90.0
+"""Every part says at least each minute that it lives, also while there is nothing to do or nobody to do it with. A
+broker that takes no message for a minute is left by then."""
+PARTS = ("agent", "broker", "events")
+"""The hold on the role agent, the hold on the broker, and the pump between the two."""
 
 
 def broker_settings(
@@ -59,13 +62,17 @@ async def run_cloud_sync(settings: NodeSettings, base: Path) -> None:
     sync = CloudSync(
         open_agent=lambda: connect(base / settings.link.socket),
         broker=renewal or MqttBroker(where, clock_trusted=clock.trusted),
-        pacing=Pacing(pace=settings.sync.pace, repeat_after=settings.sync.repeat_s),
+        pacing=Pacing(settings.sync.pace, settings.sync.batch_kib * 1024, settings.sync.repeat_s),
         clock=clock,
         random=random.random,
         new_token=lambda: secrets.token_urlsafe(16),
         longest_pause=settings.sync.max_backoff_s,
+        puback_ends=settings.sync.ack == "broker",
         progress=lambda part: health.progress(part, clock.mono()),
+        trouble=lambda part, what: health.fail(part, what, clock.mono()),
     )
+    for part in PARTS:
+        health.expect(part, mono=clock.mono(), limit_s=PART_LIMIT_S)
     supervisor.keep("carry", sync.run, on_death=OnDeath.RESTART)
     if renewal:
         supervisor.keep("renewal", renewal.run)

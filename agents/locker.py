@@ -228,6 +228,7 @@ class LockerAgent:
             serving=lambda: any(cabinet.serviceable(door) for door in cabinet.compartments),
             desired=downlink.desired,
             vouch=lambda digest: vouch_for(digest, identity, self._trust.role),
+            puback_ends=self._settings.sync.ack == "broker",
         )
 
     async def _recover(self, service: LockerService, downlink: Downlink, store: LedgerStore) -> None:

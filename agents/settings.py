@@ -132,10 +132,16 @@ class Broker(Settings, frozen=True):
 class Sync(Settings, frozen=True):
     """How cloud-sync sends."""
 
-    pace: Annotated[float, msgspec.Meta(gt=0, le=10_000)] = 50.0
+    pace: Annotated[float, msgspec.Meta(gt=0, le=100_000)] = 50.0
     """MQTT messages a second, a batch being one."""
+    batch_kib: Annotated[int, msgspec.Meta(ge=0, le=64)] = 64
+    """KiB of a batch while a backlog drains; 0 lets every event travel alone. To be set lower for a broker that takes
+    no such message and cannot say so (3.1.1)."""
     repeat_s: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 30.0
     """Without an acknowledgement for so long, events go again."""
+    ack: Literal["consumer", "broker"] = "consumer"
+    """Whose word ends state and telemetry: a consumer's signed receipt, or the broker's PUBACK. Audit always needs the
+    receipt."""
     max_backoff_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 300.0
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import math
 import socket
 import ssl
 import struct
@@ -51,6 +52,8 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keepalive: Annotated[int, msgspec.Meta(ge=5, le=3600)] = 30
     """Seconds; a dead link is noticed after at most twice as long."""
     connect_timeout: float = 10.0
+    ack_timeout: float = 60.0
+    """Seconds for a PUBACK. A broker that answers pings and acknowledges nothing is left, and connected to anew."""
     session_expiry: int = 7 * 86_400
     """Seconds for which the broker keeps messages for a client that is away (MQTT 5; 3.1.1 leaves it to the broker).
 
@@ -109,7 +112,8 @@ class MqttConnection:
         self._ended: BrokerLost | None = None
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._senders = 0
-        self._acks: dict[int, asyncio.Future[int]] = {}
+        self._acks: dict[int, tuple[asyncio.Future[int], float]] = {}
+        """With the loop's time of sending, the oldest first."""
         self._subscriptions: dict[int, asyncio.Future[tuple[int, ...]]] = {}
         self._waiting: deque[Message] = deque()
         self._arrived = asyncio.Event()
@@ -139,7 +143,7 @@ class MqttConnection:
             self._end(f"paho took no message: {info.rc.name}")
             self._require()
         if qos:
-            self._acks[info.mid] = answer
+            self._acks[info.mid] = answer, self._loop.time()
         else:
             answer.set_result(0)
         return answer
@@ -217,7 +221,7 @@ class MqttConnection:
         self._end(f"the connection ended: {code}")
 
     def _on_publish(self, _client: Client, _data: Any, mid: int, code: ReasonCode, _told: Properties) -> None:
-        answer = self._acks.pop(mid, None)
+        answer, _ = self._acks.pop(mid, (None, 0.0))
         if answer is None:
             return
         self._slots.release()
@@ -276,6 +280,9 @@ class MqttConnection:
 
     def _tick(self) -> None:
         self._guarded(self._paho.loop_misc)
+        _, sent = next(iter(self._acks.values()), (None, math.inf))
+        if self._loop.time() - sent > self._settings.ack_timeout:
+            self._end(f"the broker acknowledged nothing for {self._settings.ack_timeout:.0f} s")
         if self._ended is None:
             self._misc = self._loop.call_later(MISC_SECONDS, self._tick)
 
@@ -308,7 +315,8 @@ class MqttConnection:
             self._loop.remove_writer(sock)
             sock.close()
         self._closed.set()
-        answers: list[asyncio.Future[Any]] = [self._opened, *self._acks.values(), *self._subscriptions.values()]
+        answers: list[asyncio.Future[Any]] = [self._opened, *self._subscriptions.values()]
+        answers += [answer for answer, _ in self._acks.values()]
         for answer in answers:
             if not answer.done():
                 answer.set_exception(self._ended)

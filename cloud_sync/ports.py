@@ -102,6 +102,10 @@ Progress = Callable[[str], None]
 """Called with a component's name whenever it got something done or found that there is nothing to do."""
 
 
+Trouble = Callable[[str, str], None]
+"""Called with a component's name and what keeps it from its work; its next progress ends the fault."""
+
+
 def expected(answer: Answer, kind: type[T]) -> T:
     """``answer`` when it is a ``kind``. Raises ``ProtocolError``."""
     if not isinstance(answer, kind):

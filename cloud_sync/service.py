@@ -1,18 +1,19 @@
 """What cloud-sync does: it carries the role agent's events out and signed commands in, and keeps nothing of its own.
 
-Two things come and go independently, the role agent behind the local socket and the broker. ``keep_agent`` and
-``keep_broker`` hold on to one each; everything between them runs inside ``_one_connection``.
+Two things come and go independently, the role agent behind the local socket and the broker. ``Agent.keep`` and
+``_keep_broker`` hold on to one each; everything between them runs inside ``_one_connection``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import functools
+import math
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
-from typing import TypeVar, cast
+from typing import cast
 
+from cloud_sync.agent_asyncio import Agent
 from cloud_sync.ports import (
     FAILURE,
     AgentLink,
@@ -22,32 +23,29 @@ from cloud_sync.ports import (
     BrokerRefused,
     Message,
     Progress,
+    Trouble,
     Will,
-    expected,
     first_of,
 )
-from cloud_sync.presence import Presence, encode
-from cloud_sync.pump import Ask, Pacing, Pause, Pump, Send
+from cloud_sync.presence_asyncio import PresenceKeeper
+from cloud_sync.pump import Ask, Pacing, Pause, Pump, Send, SetAside
 from cloud_sync.session import FIRST_PAUSE, LONGEST_PAUSE, STABLE_AFTER, LinkInput, LinkState, after
 from cloud_sync.topics import Kind, NodeTopics, Topic, parse
 from cloud_sync.waiting_asyncio import within
 from edge import link, log
 from edge.backoff import Backoff
 from edge.clock import Clock
-from edge.errors import ConfigError, DeviceError, ProtocolError
-from edge.link import Events, HeldAnswer, JournalView, LinkNumber, OfferAnswer, Out, Request, Serving, Wake, Welcome
+from edge.errors import ConfigError, ProtocolError
+from edge.link import Events, HeldAnswer, JournalView, LinkNumber, OfferAnswer, Out, Request, Wake, Welcome
 
-T = TypeVar("T")
-
-PRESENCE_EVERY = 3600.0
-"""Seconds after which retained copies are published again: brokers lose them."""
+PROGRESS_EVERY = 10.0
+"""Seconds in which every part says at least once that it lives, whether there is something to do or not."""
+PASSED_EVERY = 1.0
+"""Seconds between two words to the role agent about what the broker has taken: each costs it a commit."""
 PROBE_TIMEOUT = 10.0
 """Seconds for our own message to come back: a satellite link needs 1.2 for the two ways."""
 PROBE_AGAIN = 60.0
 """Seconds between probes while rights are missing: a person may be giving them now."""
-AGENT_PAUSE = 0.2
-LONGEST_AGENT_PAUSE = 5.0
-"""Seconds between tries of the local socket: the role agent starts again within ten."""
 MAX_OUTGOING = 256
 """Results and live samples that wait for a connection. A result that falls out is recorded in the journal, and the
 issuer asks again."""
@@ -56,7 +54,7 @@ issuer asks again."""
 class CloudSync:
     """One node's way to its broker. ``random`` gives floats in [0, 1); ``new_token`` an unguessable word."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  everything it touches is handed in
         self,
         *,
         open_agent: Callable[[], Awaitable[AgentLink]],
@@ -66,30 +64,39 @@ class CloudSync:
         random: Callable[[], float],
         new_token: Callable[[], str],
         longest_pause: float = LONGEST_PAUSE,
+        puback_ends: bool = False,
         progress: Progress = lambda _: None,
+        trouble: Trouble = lambda _part, _what: None,
     ) -> None:
-        self._open_agent = open_agent
         self._broker = broker
         self._clock = clock
         self._random = random
         self._new_token = new_token
         self._longest_pause = longest_pause
+        self._puback_ends = puback_ends
         self._progress = progress
+        self._trouble = trouble
         self._log = log.get_logger("cloud_sync")
         self.pump = Pump(pacing)
         self.state = LinkState.WAITING
         self.dropped: Counter[str] = Counter()
         """Messages that came and were not passed on, by reason."""
-        self._agent: AgentLink | None = None
-        self._welcome: Welcome | None = None
-        self._serving = False
-        self._link = LinkNumber(0, 0, "")
+        self._agent = Agent(
+            open_agent=open_agent,
+            clock=clock,
+            random=random,
+            on_welcome=self._welcomed,
+            on_push=self._heed,
+            on_change=self._changed,
+            progress=progress,
+        )
+        self._presence = PresenceKeeper(
+            self._agent, clock, lambda: self._reported.payload if self._reported else None, progress
+        )
         self._epoch = ""
         """The newest that we have heard of."""
-        self._agent_there = asyncio.Event()
         self._connection: BrokerConnection | None = None
         self._nudged = asyncio.Event()
-        self._presence_due = asyncio.Event()
         self._outgoing: deque[Out] = deque(maxlen=MAX_OUTGOING)
         self._out_due = asyncio.Event()
         self._reported: Out | None = None
@@ -100,40 +107,14 @@ class CloudSync:
         """Carry until cancelled; after a defect, once more from the beginning."""
         self.state, self._connection = LinkState.WAITING, None
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._keep_agent(), name="keep-agent")
+            tasks.create_task(self._agent.keep(), name="keep-agent")
             tasks.create_task(self._keep_broker(), name="keep-broker")
 
     # The role agent.
 
-    async def _keep_agent(self) -> None:
-        backoff = Backoff(self._random, first_s=AGENT_PAUSE, cap_s=LONGEST_AGENT_PAUSE, stable_s=LONGEST_AGENT_PAUSE)
-        while True:
-            began = self._clock.mono()
-            try:
-                await self._serve_agent()
-            except (DeviceError, ProtocolError) as error:
-                self._log.warning("agent_gone", what=error.what)
-            await self._clock.sleep(backoff.after(self._clock.mono() - began))
-
-    async def _serve_agent(self) -> None:
-        agent = await self._open_agent()
-        try:
-            welcome = expected(await agent.ask(link.Hello), Welcome)
-            await self._greet(agent, welcome)
-            while True:
-                self._heed(await agent.next_push())
-        finally:
-            self._agent_left(agent)
-            await agent.close()
-
-    async def _greet(self, agent: AgentLink, welcome: Welcome) -> None:
-        NodeTopics(welcome.tenant, welcome.node)
-        self._log.info("agent_here", node=welcome.node, role=welcome.role, session=welcome.session)
-        self._agent, self._welcome, self._serving = agent, welcome, welcome.serving
+    async def _welcomed(self, welcome: Welcome) -> None:
         self.pump.wake()
         await self._take_journals(welcome.journals)
-        self._agent_there.set()
-        self._presence_due.set()
 
     async def _take_journals(self, journals: Sequence[JournalView]) -> None:
         """Follow what the role agent says of its epochs. A new one needs a new connection; see ``_outdated``."""
@@ -143,25 +124,18 @@ class CloudSync:
         if self._connection and self._outdated():
             await self._connection.close()
 
+    def _changed(self) -> None:
+        self._presence.change()
+
     def _outdated(self) -> bool:
         """Whether a new epoch has begun: it counts its links anew, and the will at the broker names the old one."""
-        return self._epoch not in ("", self._link.epoch)
+        return self._epoch not in ("", self._presence.link.epoch)
 
-    def _agent_left(self, agent: AgentLink) -> None:
-        if self._agent is agent:
-            self._agent = None
-            self._agent_there.clear()
-            self._serving = False
-            self._presence_due.set()
-
-    def _heed(self, push: Wake | Out | Serving) -> None:
+    def _heed(self, push: Wake | Out) -> None:
         match push:
             case Wake():
                 self.pump.wake()
                 self._nudged.set()
-            case Serving(serving):
-                self._serving = serving
-                self._presence_due.set()
             case Out():
                 self._put_out(push)
 
@@ -173,24 +147,12 @@ class CloudSync:
         self._outgoing.append(out)
         self._out_due.set()
 
-    async def _ask(self, make: Callable[[int], Request], kind: type[T]) -> T:
-        """The role agent's answer, also when it has to come back first. Raises ``ProtocolError`` for a refusal."""
-        while True:
-            await self._agent_there.wait()
-            agent = self._agent
-            if agent is None:
-                continue
-            try:
-                return expected(await agent.ask(make), kind)
-            except DeviceError:
-                self._agent_left(agent)
-
     # The broker.
 
     async def _keep_broker(self) -> None:
         backoff = Backoff(self._random, first_s=FIRST_PAUSE, cap_s=self._longest_pause, stable_s=STABLE_AFTER)
         while True:
-            await self._agent_there.wait()
+            await self._idle(math.inf, self._agent.there)
             self._change(LinkInput.AGENT_READY)
             began = self._clock.mono()
             try:
@@ -199,21 +161,30 @@ class CloudSync:
                 # Certificates are read anew for each connection: one that is missing now may be on its way.
                 error = first_of(lost)
                 self._log.warning("broker_lost", what=str(error), refused=isinstance(error, BrokerRefused))
+                self._trouble("broker", f"not connected: {error}")
             self._connection = None
             lasted = self._clock.mono() - began if self.state is not LinkState.CONNECTING else 0.0
             self._change(LinkInput.LOST)
-            self._progress("broker")
-            await self._clock.sleep(backoff.after(lasted))
+            await self._idle(backoff.after(lasted))
             self._change(LinkInput.PAUSED)
 
+    async def _idle(self, seconds: float, event: asyncio.Event | None = None) -> None:
+        """Wait, and say all the while that there is nothing to do."""
+        event = event or asyncio.Event()
+        end = self._clock.mono() + seconds
+        while not event.is_set() and (left := end - self._clock.mono()) > 0:
+            self._progress("events")
+            self._progress("broker")
+            await within(self._clock, min(left, PROGRESS_EVERY), event)
+
     async def _one_connection(self) -> None:
-        self._link = await self._ask(link.Link, LinkNumber)
+        self._presence.link = await self._agent.ask(link.Link, LinkNumber)
         if self._outdated():
             # An epoch began while nobody heard its answer, which went down with the last connection.
-            await self._take_journals((await self._ask(link.Hello, Welcome)).journals)
-        welcome = cast("Welcome", self._welcome)
+            await self._take_journals((await self._agent.ask(link.Hello, Welcome)).journals)
+        welcome = cast("Welcome", self._agent.welcome)
         topics = NodeTopics(welcome.tenant, welcome.node)
-        connection = await self._broker.connect(Will(topics.presence, self._presence(online=False)))
+        connection = await self._broker.connect(Will(topics.presence, self._presence.payload(online=False)))
         self._connection = connection
         try:
             self._change(LinkInput.ACCEPTED)
@@ -221,21 +192,17 @@ class CloudSync:
                 raise BrokerLost("the role agent began a new epoch", remedy="connected again with a new link number")
             denied = await self._subscribe(connection, topics)
             self.pump.connected(connection.window, connection.max_packet)
-            self._presence_due.set()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._read_inbox(connection), name="inbox")
                 tasks.create_task(self._prove_rights(connection, topics, denied), name="probe")
-                tasks.create_task(self._keep_presence(connection, topics), name="presence")
+                tasks.create_task(self._presence.keep(connection, topics), name="presence")
                 tasks.create_task(self._carry_out(connection, topics), name="out")
                 tasks.create_task(self._carry_events(connection, topics), name="events")
+                tasks.create_task(self._nudge(), name="nudge")
+                if self._puback_ends:
+                    tasks.create_task(self._tell_passed(), name="passed")
         finally:
-            await self._say_goodbye(connection, topics)
-
-    async def _say_goodbye(self, connection: BrokerConnection, topics: NodeTopics) -> None:
-        """A DISCONNECT keeps the will from being published, so what it says is said before."""
-        with contextlib.suppress(BrokerLost):
-            _ = await connection.send(topics.presence, self._presence(online=False), qos=0, retain=True)
-        await connection.close()
+            await self._presence.say_goodbye(connection, topics)
 
     async def _subscribe(self, connection: BrokerConnection, topics: NodeTopics) -> list[str]:
         """The filters that the broker refused."""
@@ -249,40 +216,20 @@ class CloudSync:
             self._probed.clear()
             code = await (await connection.send(topics.probe, self._probe.encode()))
             came = code < FAILURE and await within(self._clock, PROBE_TIMEOUT, self._probed)
+            self.pump.proven()
+            self._nudged.set()
             if came and not denied:
                 self._change(LinkInput.PROVEN)
-                self._log.info("online", link=self._link.link)
+                self._log.info("online", link=self._presence.link.link)
+                self._progress("rights")
                 return
             if self.state is LinkState.PROBING:
                 self._change(LinkInput.DENIED)
             remedy = f"give {self._node()} its topic rights"
             self._log.error("rights_missing", probe="came" if came else "lost", denied=denied, remedy=remedy)
+            self._trouble("rights", f"the broker passes nothing on to us, or refuses {denied}; {remedy}")
             await self._clock.sleep(PROBE_AGAIN)
             denied = await self._subscribe(connection, topics)
-
-    async def _keep_presence(self, connection: BrokerConnection, topics: NodeTopics) -> None:
-        while True:
-            self._presence_due.clear()
-            await (await connection.send(topics.presence, self._presence(online=True), retain=True))
-            if self._reported:
-                await (await connection.send(topics.reported, self._reported.payload, retain=True))
-            self._progress("presence")
-            await within(self._clock, PRESENCE_EVERY, self._presence_due)
-
-    def _presence(self, *, online: bool) -> bytes:
-        welcome = cast("Welcome", self._welcome)
-        return encode(
-            Presence(
-                online=online,
-                serving=online and self._serving,
-                link=self._link.link,
-                session=welcome.session,
-                epoch=self._link.epoch,
-                role=welcome.role,
-                version=welcome.software,
-                at=datetime.fromtimestamp(self._clock.wall(), UTC),
-            )
-        )
 
     # Outwards.
 
@@ -297,15 +244,26 @@ class CloudSync:
                     await self._pull(step)
                 case Send():
                     await self._send(connection, topics, step)
+                case SetAside():
+                    await self._tell_unsendable(step)
+                case Pause(math.inf):
+                    # A full window, mostly: a timer for every PUBACK would cost more than the sending.
+                    await self._nudged.wait()
                 case Pause(seconds):
-                    await within(self._clock, min(seconds, PRESENCE_EVERY), self._nudged)
+                    await within(self._clock, seconds, self._nudged)
+
+    async def _nudge(self) -> None:
+        """Let the carrier look up now and then, so that it says that it lives."""
+        while True:
+            await self._clock.sleep(PROGRESS_EVERY)
+            self._nudged.set()
 
     async def _pull(self, step: Ask) -> None:
         def request(n: int) -> link.Pull:
             return link.Pull(n, step.epoch, step.event_class.value, step.after, step.limit)
 
         try:
-            events = await self._ask(request, Events)
+            events = await self._agent.ask(request, Events)
         except ProtocolError as error:
             # The epoch is held and gone, or the agent began another one: its next word says so.
             self._log.warning("pull_refused", epoch=step.epoch, what=error.what)
@@ -319,9 +277,44 @@ class CloudSync:
         def delivered(done: asyncio.Future[int]) -> None:
             if not done.cancelled() and done.exception() is None:
                 self.pump.delivered(step.ticket, done.result(), self._clock.mono())
+                if done.result() >= FAILURE:
+                    self._tell_refused(step, done.result())
                 self._nudged.set()
 
         answer.add_done_callback(delivered)
+
+    def _tell_refused(self, step: Send, code: int) -> None:
+        self._log.warning("event_refused", event_class=step.event_class.value, code=hex(code), bytes=len(step.payload))
+        for name, word in self.pump.denied.items():
+            self._trouble("rights", f"the broker refuses {name} events: {word}; give {self._node()} its topic rights")
+
+    async def _tell_unsendable(self, step: SetAside) -> None:
+        """The role agent keeps or gives up what the broker will not take, and tells of it in audit."""
+        name = step.event_class.value
+        remedy = "raise the broker's limits to 64 KiB a message, or look at what it checks"
+        self._log.error("event_unsendable", event_class=name, seq=step.seq, reason=step.reason, remedy=remedy)
+
+        def told(n: int) -> link.Unsendable:
+            return link.Unsendable(n, step.epoch, name, step.seq, step.reason)
+
+        await self._tell(told)
+
+    async def _tell_passed(self) -> None:
+        """Where the operator lets a PUBACK end state and telemetry: say how far the broker has come."""
+        while True:
+            await self._clock.sleep(PASSED_EVERY)
+            for epoch, name, upto in self.pump.passed():
+                await self._tell(functools.partial(link.Passed, epoch=epoch, event_class=name, upto=upto))
+
+    async def _tell(self, make: Callable[[int], Request]) -> None:
+        try:
+            answer = await self._agent.ask(make, HeldAnswer)
+        except ProtocolError as error:
+            self._log.warning("agent_refused", what=error.what)
+            return
+        if answer.refused:
+            self._log.warning("agent_refused", what=answer.refused)
+        await self._take_journals(answer.journals)
 
     async def _carry_out(self, connection: BrokerConnection, topics: NodeTopics) -> None:
         while True:
@@ -366,6 +359,8 @@ class CloudSync:
         elif topic.kind is Kind.PROBE:
             if message.payload == self._probe.encode():
                 self._probed.set()
+        elif topic.kind is Kind.PRESENCE:
+            self._presence.heard(message)
         elif len(message.payload) > link.MAX_TOKEN_BYTES:
             self.dropped["oversized"] += 1
         elif topic.kind is Kind.ACK:
@@ -379,7 +374,7 @@ class CloudSync:
             self.dropped["unknown"] += 1
 
     async def _take_ack(self, topic: Topic, message: Message) -> None:
-        answer = await self._ask(lambda n: link.Held(n, topic.name, message.payload), HeldAnswer)
+        answer = await self._agent.ask(lambda n: link.Held(n, topic.name, message.payload), HeldAnswer)
         # Also one that is refused may have shown the node that its file went back: then a new epoch has begun.
         await self._take_journals(answer.journals)
         if answer.refused:
@@ -387,12 +382,14 @@ class CloudSync:
         self.pump.want(answer.want)
 
     async def _offer(self, topic: Topic, message: Message) -> None:
-        answer = await self._ask(lambda n: link.Offer(n, topic.kind.value, topic.name, message.payload), OfferAnswer)
+        answer = await self._agent.ask(
+            lambda n: link.Offer(n, topic.kind.value, topic.name, message.payload), OfferAnswer
+        )
         for command_id, result in answer.results:
             self._put_out(Out("res", command_id, result))
 
     def _node(self) -> str:
-        return self._welcome.node if self._welcome else ""
+        return self._agent.welcome.node if self._agent.welcome else ""
 
     def _change(self, happened: LinkInput) -> None:
         self.state = after(self.state, happened)

@@ -125,8 +125,11 @@ class NodeTopics:
         return f"{self._root}/res/{_fitting(_RESULT_ID, command_id)}"
 
     def inward(self) -> tuple[str, ...]:
-        """The filters a node subscribes to; the probe's comes last."""
-        return (f"{self._root}/ack/+", f"{self._root}/cmd/+", self.desired, self.issuers, self.probe)
+        """The filters a node subscribes to; the probe's comes last.
+
+        Its own presence is among them: what the broker publishes of an older connection late is put right.
+        """
+        return (f"{self._root}/ack/+", f"{self._root}/cmd/+", self.desired, self.issuers, self.presence, self.probe)
 
 
 CONSUMED = (f"{ROOT}/+/+/evt/#", f"{ROOT}/+/+/presence", f"{ROOT}/+/+/res/+")

@@ -1,18 +1,18 @@
-"""How long to wait before the next attempt: exponential, with full jitter, so that no fleet comes back as a herd."""
+"""How long to wait before the next attempt: grows with the trouble, with full jitter, so that no fleet is a herd."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-DOUBLINGS = 32
-"""Beyond any cap in use; keeps the power small however long an outage lasts."""
-
 
 class Backoff:
-    """Waits drawn evenly from 0 to ``first_s`` doubled by every failure, at most ``cap_s`` seconds.
+    """Waits drawn evenly from 0 to ``first_s`` and all the time that the trouble has lasted, at most ``cap_s`` seconds.
 
-    ``random`` gives floats in [0, 1). A run of at least ``stable_s`` seconds counts as recovered, a shorter one as one
-    more failure: a peer that accepts and then throws out must not be hammered.
+    So whoever was away for half a minute is back within another, and the attempts of a long outage thin out by
+    themselves. (Doubling with every attempt does not know the time: some of a fleet had drawn eight short waits in the
+    half minute that a broker needed to start, and were away for four more.) ``random`` gives floats in [0, 1). A run of
+    at least ``stable_s`` seconds counts as recovered, a shorter one as trouble that goes on: a peer that accepts and
+    then throws out must not be hammered.
     """
 
     def __init__(self, random: Callable[[], float], *, first_s: float, cap_s: float, stable_s: float) -> None:
@@ -20,12 +20,11 @@ class Backoff:
         self._first = first_s
         self._cap = cap_s
         self._stable = stable_s
-        self._failures = 0
+        self._trouble = 0.0
 
     def after(self, run_s: float) -> float:
         """Seconds to wait after a run of ``run_s`` seconds has ended."""
-        if run_s >= self._stable:
-            self._failures = 0
-        ceiling = min(self._cap, self._first * 2.0 ** min(self._failures, DOUBLINGS))
-        self._failures += 1
-        return self._random() * ceiling
+        self._trouble = 0.0 if run_s >= self._stable else self._trouble + run_s
+        wait = self._random() * min(self._cap, self._first + self._trouble)
+        self._trouble += wait
+        return wait

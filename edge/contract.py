@@ -57,11 +57,26 @@ class InputRefused(msgspec.Struct, frozen=True, kw_only=True):
     count: int
 
 
+class EventUnsendable(msgspec.Struct, frozen=True, kw_only=True):
+    """The broker will not take an event. One of audit is kept and tried at every connection; of the other classes a
+    range tells that it is missing. One such event a minute: ``count`` are those since the last one, this one included.
+    """
+
+    TYPE: ClassVar[str] = "node.event.unsendable"
+    CLASS: ClassVar[EventClass] = EventClass.AUDIT
+    epoch: str
+    event_class: str
+    seq: int
+    reason: str
+    count: int
+
+
 EVENTS: Final[dict[str, tuple[type[msgspec.Struct], EventClass | None]]] = {
     CommandDecided.TYPE: (CommandDecided, CommandDecided.CLASS),
     DesiredApplied.TYPE: (DesiredApplied, DesiredApplied.CLASS),
     DesiredRefused.TYPE: (DesiredRefused, DesiredRefused.CLASS),
     InputRefused.TYPE: (InputRefused, InputRefused.CLASS),
+    EventUnsendable.TYPE: (EventUnsendable, EventUnsendable.CLASS),
     BEGUN: (JournalBegun, EventClass.AUDIT),
     SEALED: (JournalSealed, EventClass.AUDIT),
     DROPPED: (EventsDropped, None),

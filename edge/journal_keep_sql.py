@@ -52,7 +52,7 @@ def apply_ack(transaction: SqlTransaction, consumer: str, ack: Ack) -> Acknowled
     """
     sql, moves, known = transaction.sql, [], False
     for epoch, classes in ack.journals.items():
-        number = _epoch_number(sql, epoch)
+        number = epoch_number(sql, epoch)
         if number is None:
             continue  # of a file that is lost: nothing of it can be freed here
         known = True
@@ -81,7 +81,7 @@ def _part_from_history(transaction: SqlTransaction, last: int | None) -> None:
         transaction.begin_epoch("rolled_back", previous=head.epoch, last_seq=last)
 
 
-def _epoch_number(sql: sqlite3.Connection, epoch: str) -> int | None:
+def epoch_number(sql: sqlite3.Connection, epoch: str) -> int | None:
     row = sql.execute("SELECT no FROM epoch WHERE id = ?", (epoch,)).fetchone()
     return None if row is None else int(row[0])
 
@@ -99,7 +99,7 @@ def _doubt(sql: sqlite3.Connection, number: int, seq: int, claimed: str | None) 
 
 def _exists(sql: sqlite3.Connection, wanted: tuple[str, str, int, int]) -> bool:
     epoch, name, first, last = wanted
-    number, kind = _epoch_number(sql, epoch), CLASS_NUMBERS[EventClass(name)]
+    number, kind = epoch_number(sql, epoch), CLASS_NUMBERS[EventClass(name)]
     end = 0 if number is None else last_seq(sql, number, kind)
     if number is None or first > end:
         return False
@@ -182,14 +182,15 @@ def thin(transaction: SqlTransaction, limits: Limits) -> int:
                 (place(number, kind), place(number, kind + 1), PORTION),
             ).fetchall()
             if rows:
-                return _give_up(sql, number, kind, [at for (at,) in rows])
+                return give_up(sql, number, kind, [at for (at,) in rows], "space")
     return 0
 
 
-def _give_up(sql: sqlite3.Connection, number: int, kind: int, places: list[int]) -> int:
+def give_up(sql: sqlite3.Connection, number: int, kind: int, places: list[int], reason: str) -> int:
+    """Delete rows of state or telemetry, in rising order, and remember them as ranges. Returns how many."""
     sql.executemany("DELETE FROM event WHERE place = ?", [(at,) for at in places])
     base = place(number, kind)
-    fresh = [Gap(at - base, at - base, 1, "space") for at in places]
+    fresh = [Gap(at - base, at - base, 1, reason) for at in places]
     # Only the neighbours can merge: the whole list of a long outage is not read for each portion.
     near = sql.execute(
         "SELECT first, last, count, reason FROM gap WHERE epoch_no = ? AND class = ? AND last >= ? AND first <= ?",

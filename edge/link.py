@@ -89,7 +89,7 @@ class Events(msgspec.Struct, frozen=True, tag="events"):
 
 
 class Held(msgspec.Struct, frozen=True, tag="held"):
-    """A consumer's signed ack, as it came."""
+    """A consumer's signed ack, as it came. Answered by ``HeldAnswer``."""
 
     n: int
     consumer: Word
@@ -103,6 +103,27 @@ class HeldAnswer(msgspec.Struct, frozen=True, tag="held_answer"):
     refused: str
     journals: tuple[JournalView, ...]
     want: tuple[tuple[str, str, int, int], ...]
+
+
+class Passed(msgspec.Struct, frozen=True, tag="passed"):
+    """The broker has taken all up to ``upto``. Ends a row only where the node's config lets a PUBACK do so, and never
+    one of audit. Answered by ``HeldAnswer``.
+    """
+
+    n: int
+    epoch: Word
+    event_class: Word
+    upto: Number
+
+
+class Unsendable(msgspec.Struct, frozen=True, tag="unsendable"):
+    """The broker will not take the event ``seq``, for a reason word. Answered by ``HeldAnswer``."""
+
+    n: int
+    epoch: Word
+    event_class: Word
+    seq: Number
+    reason: Word
 
 
 class Offer(msgspec.Struct, frozen=True, tag="offer"):
@@ -162,7 +183,7 @@ class Fault(msgspec.Struct, frozen=True, tag="fault"):
     reason: str
 
 
-Request = Hello | Link | Pull | Held | Offer | Vouch
+Request = Hello | Link | Pull | Held | Passed | Unsendable | Offer | Vouch
 Answer = Welcome | LinkNumber | Events | HeldAnswer | OfferAnswer | Vouched | Fault
 Message = Request | Answer | Wake | Out | Serving
 

@@ -17,6 +17,7 @@ from edge.desired_sql import HeldDesired
 from edge.errors import StoreCorrupt, VerificationError
 from edge.identity import Identity
 from edge.issuers import Issuers, read_issuers
+from edge.journal_broker_sql import UnsendableBook, apply_puback
 from edge.journal_keep_sql import apply_ack, next_link
 from edge.journal_read_sql import JournalReader
 from edge.journal_sql import SqlJournal, SqlTransaction
@@ -33,8 +34,10 @@ from edge.link import (
     LinkNumber,
     Offer,
     OfferAnswer,
+    Passed,
     Pull,
     Request,
+    Unsendable,
     Vouch,
     Vouched,
     Welcome,
@@ -92,7 +95,7 @@ class RoleLinkDesk:
     """``edge.link_socket.LinkDesk``. ``serving`` says whether the role can serve people now.
 
     ``desired`` is None for a role that no document changes. ``vouch`` signs with the role key that the node asks for a
-    new certificate (``edge.enrolment.vouch_for``).
+    new certificate (``edge.enrolment.vouch_for``). ``puback_ends``: the broker's word ends state and telemetry.
     """
 
     def __init__(  # noqa: PLR0913  everything it touches is handed in
@@ -107,6 +110,7 @@ class RoleLinkDesk:
         serving: Callable[[], bool],
         desired: HeldDesired | None = None,
         vouch: Callable[[str], bytes] | None = None,
+        puback_ends: bool = False,
     ) -> None:
         self._facts = facts
         self._journal = journal
@@ -117,6 +121,8 @@ class RoleLinkDesk:
         self._clock = clock
         self._serving = serving
         self._vouch = vouch
+        self._puback_ends = puback_ends
+        self._unsendable = UnsendableBook()
         self._one_offer = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal-reader")
         self.refused: dict[str, int] = {}
@@ -129,18 +135,21 @@ class RoleLinkDesk:
     async def answer(self, request: Request) -> Answer:
         match request:
             case Hello(n):
-                return await self._welcome(n)
+                answer: Answer = await self._welcome(n)
             case Link(n):
-                return await self._link(n)
+                answer = await self._link(n)
             case Pull(n, epoch, event_class, after, most):
                 pulled = await self._in_thread(lambda: self._reader.pull(epoch, event_class, after, most))
-                return Events(n, pulled.bodies, pulled.upto)
+                answer = Events(n, pulled.bodies, pulled.upto)
             case Held():
-                return await self._held(request)
+                answer = await self._held(request)
+            case Passed() | Unsendable():
+                answer = await self._held_answer(request.n, await self._heed_broker(request), ())
             case Offer():
-                return await self._offer(request)
+                answer = await self._offer(request)
             case Vouch(n, digest):
-                return Vouched(n, self._vouch(digest)) if self._vouch else Fault(n, "no_vouching")
+                answer = Vouched(n, self._vouch(digest)) if self._vouch else Fault(n, "no_vouching")
+        return answer
 
     async def _welcome(self, n: int) -> Welcome:
         facts, identity = self._facts, self._facts.identity
@@ -175,6 +184,14 @@ class RoleLinkDesk:
             return await self._held_answer(request.n, error.reason, ())
         outcome = await self._journal.write(lambda transaction: apply_ack(transaction, ack.iss, ack))
         return await self._held_answer(request.n, outcome.refused, outcome.want)
+
+    async def _heed_broker(self, request: Passed | Unsendable) -> str:
+        """What the broker did, by cloud-sync's word; "" or the reason word of a refusal."""
+        if isinstance(request, Unsendable):
+            return await self._journal.write(lambda transaction: self._unsendable.note(transaction, request))
+        if not self._puback_ends:
+            return "receipts_only"
+        return await self._journal.write(lambda transaction: apply_puback(transaction, request))
 
     async def _held_answer(self, n: int, refused: str, want: tuple[tuple[str, str, int, int], ...]) -> HeldAnswer:
         if refused:

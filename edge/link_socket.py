@@ -18,7 +18,22 @@ from typing import Protocol
 from edge import link
 from edge.clock import Clock
 from edge.errors import DeviceError, ProtocolError, StoreError
-from edge.link import Answer, Fault, Held, Hello, Link, Offer, Out, Pull, Request, Serving, Vouch, Wake
+from edge.link import (
+    Answer,
+    Fault,
+    Held,
+    Hello,
+    Link,
+    Offer,
+    Out,
+    Passed,
+    Pull,
+    Request,
+    Serving,
+    Unsendable,
+    Vouch,
+    Wake,
+)
 
 MAX_CONNECTIONS = 4
 """One is in use; the others let a restarted cloud-sync in before the kernel has told us that the old one is gone."""
@@ -31,8 +46,8 @@ from a pickup."""
 ACKS_PER_S = 100.0
 """An ack costs a verification, and mostly a commit; a consumer of a fast drain sends a few a second."""
 COMMITS_PER_S = 20.0
-"""Offers and link numbers cost a commit each: people open doors more slowly, and a flood must not wear out the disk.
-A signature for a renewal is asked for a few times a year."""
+"""Offers, link numbers and what the broker said cost a commit each: people open doors more slowly, and a flood must
+not wear out the disk. A signature for a renewal is asked for a few times a year."""
 CONNECTS_PER_S = 20.0
 """A restarted cloud-sync needs one; whoever knocks without end waits in the kernel's queue."""
 BURST_S = 1.0
@@ -211,7 +226,7 @@ class LinkServer:
         delay = self._requests.wait()
         if isinstance(request, Held):
             return max(delay, self._acks.wait())
-        if isinstance(request, Offer | Link | Vouch):
+        if isinstance(request, Offer | Link | Passed | Unsendable | Vouch):
             return max(delay, self._commits.wait())
         return delay
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 from unittest.mock import patch
@@ -151,3 +153,32 @@ def log_of(world: World, process: str) -> list[dict[str, Any]]:
     """What a process has logged."""
     text = (world.site.directory / "logs" / f"{process}.log").read_text()
     return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+
+def told_serving(world: World) -> bool:
+    """Whether the consumer was told last that the node serves people."""
+    connection = sqlite3.connect(f"file:{world.site.collected}?mode=ro", uri=True, timeout=20.0)
+    with contextlib.closing(connection):
+        rows = connection.execute("SELECT payload FROM presence").fetchall()
+    return any(json.loads(payload)["serving"] for (payload,) in rows)
+
+
+@contextlib.contextmanager
+def stopped(world: World) -> Iterator[None]:
+    """The role agent's process stands still; its sockets stay open."""
+    agent = world._running["locker"]
+    agent.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        agent.send_signal(signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def unplugged(world: World) -> Iterator[None]:
+    """The lock board's adapter is pulled out."""
+    world.board.call("unplug")
+    try:
+        yield
+    finally:
+        world.board.call("plug")

@@ -22,7 +22,7 @@ from agents.demo_world import World
 from agents.site import Site
 from edge.errors import DeviceSilent
 from locker.sim_control_socket import SimControl
-from tests.agents.people import People, all_held, ask, log_of, one_line_of, typed
+from tests.agents.people import People, all_held, ask, log_of, one_line_of, stopped, told_serving, typed, unplugged
 from tests.hostile.relay import publisher
 
 pytestmark = [pytest.mark.xdist_group("locker-process"), pytest.mark.timeout(120)]
@@ -389,3 +389,12 @@ def test_the_journal_is_shown_and_a_changed_byte_is_found(world, tmp_path):
     assert "FAULT" in changed.stdout
     foreign = typed("journal", "verify", database, "--role-key", world.site.key("badges.jwk"))
     assert (foreign.returncode, "role key's" in foreign.stdout) == (1, True)
+
+
+@pytest.mark.parametrize("way", [stopped, unplugged])
+def test_presence_tells_within_12_s_that_nobody_is_served(world, way):
+    """A stopped agent's socket stays open, and a locker without its board has no door that opens."""
+    world.until("presence to say that it serves", lambda: told_serving(world))
+    with way(world):
+        world.until("presence to say so", lambda: not told_serving(world), 12.0)
+    world.until("presence to say that it serves again", lambda: told_serving(world))

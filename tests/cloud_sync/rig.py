@@ -18,6 +18,7 @@ from cloud_sync.pump import Pacing
 from cloud_sync.service import CloudSync
 from edge import jose, link_socket
 from edge.acks import Ack
+from edge.clock import Clock
 from edge.enrolment import vouch_for
 from edge.event import (
     BEGUN,
@@ -49,8 +50,10 @@ from edge.link import (
     LinkNumber,
     Offer,
     OfferAnswer,
+    Passed,
     Pull,
     Request,
+    Unsendable,
     Vouch,
     Vouched,
     Welcome,
@@ -167,6 +170,15 @@ class ScriptedAgent:
         self.refused: list[str] = []
         self.server: link_socket.LinkServer | None = None
         self._task: asyncio.Task[None] | None = None
+        self._speaking = asyncio.Event()
+        self._speaking.set()
+
+    def mute(self) -> None:
+        """Answer nothing more, as a process that is stopped or hangs."""
+        self._speaking.clear()
+
+    def speak(self) -> None:
+        self._speaking.set()
 
     @property
     def epoch(self) -> Epoch:
@@ -187,8 +199,9 @@ class ScriptedAgent:
         assert self.server is not None
         self.server.wake()
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request) -> Answer:  # noqa: PLR0911  one for each kind of request
         self.asked.append(request)
+        await self._speaking.wait()
         match request:
             case Hello(n):
                 views = tuple(epoch.view() for epoch in self.epochs)
@@ -202,6 +215,8 @@ class ScriptedAgent:
                 return Events(request.n, bodies, upto)
             case Held():
                 return self._held(request)
+            case Passed() | Unsendable():
+                return self._broker_said(request)
             case Offer():
                 self.offers.append(request)
                 return OfferAnswer(request.n, self.results)
@@ -212,6 +227,13 @@ class ScriptedAgent:
 
     def held(self, event_class: EventClass = EventClass.AUDIT) -> int:
         return self.epoch.acked[event_class]
+
+    def _broker_said(self, request: Passed | Unsendable) -> HeldAnswer:
+        epoch = next(each for each in self.epochs if each.id == request.epoch)
+        event_class = EventClass(request.event_class)
+        if isinstance(request, Passed):
+            epoch.acked[event_class] = max(epoch.acked[event_class], request.upto)
+        return HeldAnswer(request.n, "", tuple(each.view() for each in self.epochs), ())
 
     def _held(self, request: Held) -> HeldAnswer:
         verified = jose.verify(request.token, jose.ACK, lambda _kid: self.consumer.public)
@@ -235,7 +257,7 @@ def cloud_sync(
     settings: BrokerSettings,
     pace: float = 5000.0,
     batch_bytes: int = 64 * 1024,
-    clock: SystemClock | None = None,
+    clock: Clock | None = None,
 ) -> CloudSync:
     rng = random.Random(3)
 

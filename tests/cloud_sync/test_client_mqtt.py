@@ -156,6 +156,15 @@ async def test_who_waits_for_a_puback_hears_of_the_loss(broker):
     await connection.close()
 
 
+async def test_a_broker_that_acknowledges_nothing_is_left():
+    """It answers pings, so keepalive sees nothing wrong; the window would stay full for ever."""
+    async with scripted(CONNACK_5) as settings:
+        connection = await MqttBroker(settings(ack_timeout=0.2)).connect(None)
+        answer = await connection.send("a", b"x")
+        with pytest.raises(BrokerLost, match="acknowledged nothing"):
+            await answer
+
+
 async def test_a_second_client_of_the_same_name_takes_over(broker):
     first = await MqttBroker(broker.settings("node")).connect(Will("will", b"gone"))
     second = await MqttBroker(broker.settings("node")).connect(None)

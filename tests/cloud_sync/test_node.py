@@ -2,44 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import msgspec
 import pytest
 
 from cloud_sync.session import LinkState
 from edge import jose
 from edge.event import EventClass
-from edge.keys import SigningKey
-from edge.link import Held, Link, Out, Serving
+from edge.link import Held, Out
 from tests.cloud_sync.broker_rig import Listener, Mosquitto, until
-from tests.cloud_sync.rig import CONSUMER, NODE, TENANT, Epoch, FastClock, ScriptedAgent, cloud_sync, running
+from tests.cloud_sync.rig import CONSUMER, NODE, TENANT, cloud_sync, running
 
 ROOT = f"lm/v1/{TENANT}/{NODE}"
 OWN = f"{ROOT}/#"
-
-
-@pytest.fixture
-async def broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
-    mosquitto = Mosquitto(tmp_path)
-    await mosquitto.start()
-    yield mosquitto
-    mosquitto.kill()
-
-
-@pytest.fixture
-async def agent(tmp_path: Path) -> AsyncIterator[ScriptedAgent]:
-    role, consumer = SigningKey(b"r" * 32), SigningKey(b"c" * 32)
-    agent = ScriptedAgent(tmp_path / "role.sock", role, consumer)
-    await agent.start()
-    yield agent
-    await agent.stop()
-
-
-def presence_of(listener: Listener) -> list[tuple[bool, bool, int]]:
-    told = [msgspec.json.decode(payload) for payload in listener.payloads("/presence")]
-    return [(one["online"], one["serving"], one["link"]) for one in told]
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
@@ -60,22 +33,6 @@ async def test_events_reach_a_listener_unchanged_and_in_order(broker, agent, pro
         await until(lambda: listener.payloads("/evt/audit"))
         assert listener.payloads("/evt/audit") == [agent.epoch.bodies()[-1]]
         await until(lambda: sync.state is LinkState.ONLINE)
-    await listener.close()
-
-
-async def test_presence_tells_link_and_serving_and_the_will_tells_a_death(broker, agent):
-    listener = await Listener.on(broker.settings("listener"), OWN)
-    sync = cloud_sync(agent, broker.settings(NODE))
-    async with running(sync.run) as task:
-        await until(lambda: (True, True, 1) in presence_of(listener))
-        agent.server.push(Serving(serving=False))
-        await until(lambda: presence_of(listener)[-1] == (True, False, 1))
-        await agent.stop()
-        assert isinstance(agent.asked[1], Link)
-        await agent.start()
-        await until(lambda: presence_of(listener)[-1] == (True, True, 1))
-        task.cancel()
-        await until(lambda: presence_of(listener)[-1] == (False, False, 1))
     await listener.close()
 
 
@@ -165,31 +122,3 @@ async def test_missing_rights_are_told_and_what_works_is_used(tmp_path, agent):
         await until(lambda: listener.events() == agent.epoch.bodies())
     await listener.close()
     broker.kill()
-
-
-async def test_a_new_epoch_of_the_role_agent_begins_a_new_connection(broker, agent):
-    """Links count anew in an epoch, and the will that the broker holds names the old one."""
-    listener = await Listener.on(broker.settings("listener"), OWN)
-    sync = cloud_sync(agent, broker.settings(NODE))
-    async with running(sync.run):
-        await until(lambda: (True, True, 1) in presence_of(listener))
-        await agent.stop()
-        agent.epochs.append(Epoch(agent.key))
-        await agent.start()
-        await until(lambda: presence_of(listener)[-1] == (True, True, 2))
-        told = [msgspec.json.decode(payload)["epoch"] for payload in listener.payloads("/presence")]
-        assert (told[0], told[-1]) == (agent.epochs[0].id, agent.epochs[1].id)
-    await listener.close()
-
-
-async def test_retained_copies_are_published_again_every_hour(broker, agent):
-    """A broker may lose them at any time and says nothing."""
-    listener = await Listener.on(broker.settings("listener"), OWN)
-    sync = cloud_sync(agent, broker.settings(NODE), pace=1.0, clock=FastClock(7200.0))
-    async with running(sync.run):
-        await until(lambda: presence_of(listener))
-        agent.server.push(Out("reported", "", b"signed state"))
-        await until(lambda: len(listener.payloads("/reported")) >= 3)
-        assert len(presence_of(listener)) >= 3
-        assert set(listener.payloads("/reported")) == {b"signed state"}
-    await listener.close()

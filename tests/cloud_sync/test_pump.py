@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 
 from cloud_sync.pump import (
     BACKLOG,
-    LONGEST_REPEAT,
-    QUOTA_PAUSE,
     REPEAT_AFTER,
     RESERVED,
     Ask,
@@ -20,7 +18,9 @@ from cloud_sync.pump import (
     Pause,
     Pump,
     Send,
+    SetAside,
 )
+from cloud_sync.stream import LONGEST_REPEAT
 from edge.event import EventClass
 from edge.keys import SigningKey
 from edge.link import JournalView
@@ -41,13 +41,14 @@ class Bench:
         self.sent: list[Send] = []
         self.sent_at: list[float] = []
         self.unanswered: deque[Send] = deque()
+        self.aside: list[SetAside] = []
         self.tell()
         self.pump.connected(window, ROOM)
 
     def tell(self) -> None:
         self.pump.journals([epoch.view() for epoch in self.epochs], self.now)
 
-    def step(self) -> Ask | Send | Pause:
+    def step(self) -> Ask | Send | SetAside | Pause:
         step = self.pump.next_step(self.now)
         if isinstance(step, Ask):
             assert step.limit >= 1
@@ -58,6 +59,8 @@ class Bench:
             self.sent.append(step)
             self.sent_at.append(self.now)
             self.unanswered.append(step)
+        elif isinstance(step, SetAside):
+            self.aside.append(step)
         return step
 
     def answer(self, code: int = 0) -> None:
@@ -216,42 +219,6 @@ def test_what_a_consumer_lost_of_an_epoch_that_all_had_held_goes_again():
     bench.pump.journals([new.view()], bench.now)
     bench.run(3)
     assert bench.events(since) == [*old.bodies()[10:20], old.bodies()[24]]
-
-
-def test_a_refused_message_is_counted_and_does_not_hold_up_the_rest():
-    epoch = epoch_of(audit=5)
-    bench = Bench(epoch)
-    while not isinstance(bench.step(), Pause):
-        pass
-    for code in (0x87, 0x99, 0x83, 0, 0, 0):
-        bench.answer(code)
-    assert bench.pump.position(epoch.id, AUDIT) == 6
-    counts = bench.pump.counts
-    assert (counts["refused_not_authorised"], counts["refused_payload_invalid"], counts["refused_other"]) == (1, 1, 1)
-    since = len(bench.sent)
-    bench.run(REPEAT_AFTER + 5)
-    assert bench.events(since) == epoch.bodies()
-
-
-def test_a_used_up_quota_brings_silence():
-    bench = Bench(epoch_of(audit=5), window=3)
-    bench.step()
-    while not bench.unanswered:
-        bench.step()
-    bench.answer(0x97)
-    step = bench.step()
-    assert isinstance(step, Pause)
-    assert step.seconds == QUOTA_PAUSE
-
-
-def test_an_event_above_the_brokers_packet_size_is_counted_and_skipped():
-    epoch = epoch_of(audit=1)
-    epoch.add(AUDIT, "big.event", "x" * 3000)
-    bench = Bench(epoch)
-    bench.pump.connected(20, 3000)
-    bench.run(1)
-    assert bench.events() == epoch.bodies()[:2]
-    assert bench.pump.counts["refused_too_large"] == 1
 
 
 def test_a_wake_during_a_pull_is_not_forgotten():

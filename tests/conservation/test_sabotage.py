@@ -16,12 +16,12 @@ pytestmark = pytest.mark.timeout(LOADED)
 
 
 def test_an_event_that_the_pump_drops_is_missed(monkeypatch):
-    whole = pump.Pump._messages
+    whole = pump.Pump._runs
 
-    def dropping(self: pump.Pump, bodies: Any) -> Any:
-        return whole(self, [body for body in bodies if b'"data":{"n":3}' not in body])
+    def dropping(self: pump.Pump, stream: Any, bodies: Any) -> Any:
+        return whole(self, stream, [body for body in bodies if b'"data":{"n":3}' not in body])
 
-    monkeypatch.setattr(pump.Pump, "_messages", dropping)
+    monkeypatch.setattr(pump.Pump, "_runs", dropping)
     with pytest.raises(AssertionError, match="never got"):
         run(1)
 

@@ -246,5 +246,11 @@ async def test_a_signal_stops_orderly(number: signal.Signals) -> None:
 def test_waits_are_spread_from_nothing_to_a_bounded_ceiling(draws: list[float]) -> None:
     left = iter(draws)
     backoff = Backoff(lambda: next(left), first_s=1, cap_s=60, stable_s=300)
-    for failures, draw in enumerate(draws):
-        assert backoff.after(0) == draw * min(60, 2**failures)
+    trouble = 0.0
+    for draw in draws:
+        wait = backoff.after(2)
+        trouble += 2
+        assert wait == draw * min(60, 1 + trouble)
+        trouble += wait
+    left = iter([0.5])
+    assert backoff.after(300) == 0.5  # recovered

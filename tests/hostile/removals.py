@@ -171,13 +171,13 @@ def _taken_despite_doubt(reason: str) -> Patches:
 
 
 def _known_epoch() -> Patches:
-    number = journal_keep_sql._epoch_number
+    number = journal_keep_sql.epoch_number
 
     def newest_instead(sql: Any, epoch: str) -> int | None:
         found = number(sql, epoch)
         return sql.execute("SELECT max(no) FROM epoch").fetchone()[0] if found is None else found
 
-    return [patch.object(journal_keep_sql, "_epoch_number", newest_instead)]
+    return [patch.object(journal_keep_sql, "epoch_number", newest_instead)]
 
 
 def _cursor_only_rises() -> Patches:

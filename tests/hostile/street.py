@@ -212,8 +212,9 @@ class Street:
 
     async def greet(self) -> None:
         welcome = await self.agent.ask(Hello)
-        self.sync._agent, self.sync._welcome = cast("Any", self.agent), cast("Welcome", welcome)
-        self.sync._agent_there.set()
+        held = self.sync._agent
+        held._link, held.welcome = cast("Any", self.agent), cast("Welcome", welcome)
+        held.there.set()
 
     # What the broker does.
 
