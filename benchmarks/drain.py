@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -94,10 +95,10 @@ class Person:
                 return
 
 
-async def drain(world: World, *, batch_kib: int) -> Run:
+async def drain(world: World, *, batch_kib: int, database: str = "collector.db") -> Run:
     """Every process starts with the whole backlog; the clock runs from cloud-sync's start to the last signed ack."""
     world.put_back()
-    world.settings(batch_kib=batch_kib)
+    world.settings(batch_kib=batch_kib, database=database)
     # A broker that has never heard of them: an ack of the run before would be true of a consumer that has nothing.
     world.broker.kill()
     await world.broker.start()
@@ -158,12 +159,32 @@ async def measure(folder: Path, *, events: int, few: int, say: bool) -> list[Fig
         node_bytes = world.site.database.stat().st_size / world.events
         world.keep()
         batched = await drain(world, batch_kib=64)
+        with postgres() as url:
+            into_postgres = await drain(world, batch_kib=64, database=url) if url else None
     finally:
         world.broker.kill()
-    return _figures(batched, single, bare=bare, other=other, node_bytes=node_bytes)
+    return _figures(batched, single, into_postgres, bare=bare, other=other, node_bytes=node_bytes)
 
 
-def _figures(batched: Run, single: Run, *, bare: float, other: float, node_bytes: float) -> list[Figure]:
+@contextlib.contextmanager
+def postgres() -> Iterator[str]:
+    """A server of our own; its URL, "" where the collector or this machine has none."""
+    try:
+        from tests.peers.postgres import Postgres
+    except ModuleNotFoundError:
+        yield ""
+        return
+    server = Postgres()
+    try:
+        server.start()
+        yield server.url()
+    finally:
+        server.remove()
+
+
+def _figures(
+    batched: Run, single: Run, into_postgres: Run | None, *, bare: float, other: float, node_bytes: float
+) -> list[Figure]:
     def many(name: str, rate: float, baseline: float, goal: float) -> Figure:
         return Figure(name, rate, "events/s", baseline, rate / baseline, goal, at_least=True)
 
@@ -185,6 +206,8 @@ def _figures(batched: Run, single: Run, *, bare: float, other: float, node_bytes
     figures += [
         at_most(f"{name}'s CPU per event", batched.cpu[name] / batched.events * 1e6, "us", 40.0) for name in PROCESSES
     ]
+    if into_postgres is not None:
+        figures.insert(2, many("drain into PostgreSQL, beside bare paho", into_postgres.rate, bare, 3.0))
     if other:
         figures.insert(2, many("drain into SQLite, beside ThingsBoard Gateway's storage", batched.rate, other, 3.0))
     return figures
@@ -195,7 +218,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="100,000 events, under 50 s")
     parser.add_argument("--json", action="store_true", help="no table")
     arguments = parser.parse_args()
-    events, few = (100_000, 30_000) if arguments.quick else (1_000_000, 100_000)
+    events, few = (100_000, 20_000) if arguments.quick else (1_000_000, 100_000)
     # On a real disk, not in a memory file system.
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         figures = asyncio.run(measure(Path(folder), events=events, few=few, say=not arguments.json))

@@ -11,13 +11,13 @@ import pytest
 from cloud_sync.collector import Batch, load_nodes, read_events
 from cloud_sync.collector_sql import CollectorStore
 from cloud_sync.topics import Kind, Topic
-from edge.clock_sim import ManualClock
 from edge.event import Draft, EventClass
 from edge.journal import SEAL_AFTER_S, Limits
 from edge.journal_keep_sql import give_up, thin, used_bytes
 from edge.journal_sql import SqlJournal, SqlTransaction
 from edge.link import MAX_PULL_EVENTS
 from edge.schema_sql import CLASS_NUMBERS, place
+from tests.cloud_sync.rig import CONSUMER
 from tests.edge.journal_rig import AUDIT, STATE, TELEMETRY, Store, draft
 from tests.edge.trust import NODE, ROLE
 
@@ -25,6 +25,12 @@ NODES = load_nodes([(NODE.tenant, NODE.node, [ROLE.public])])
 OURS = NODES[NODE.node]
 GATHERED = 1000
 """Events in one transaction of the test's node."""
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Store:
+    (tmp_path / "node").mkdir()
+    return Store(tmp_path / "node", consumers=(CONSUMER,))
 
 
 async def append(journal: SqlJournal, count: int, event_class: EventClass, subjects: int, rng: random.Random) -> None:
@@ -67,10 +73,10 @@ async def thinned(journal: SqlJournal, event_class: EventClass, share: float, rn
     return gone
 
 
-async def carry(store: Store, consumer: CollectorStore, epoch: str, event_class: EventClass, rng: random.Random) -> int:
+async def carry(node: Store, consumer: CollectorStore, epoch: str, event_class: EventClass, rng: random.Random) -> int:
     """Pull all of a class by the real reader into the real consumer, in answers of random size; returns the notices."""
     topic, after, notices = Topic(NODE.tenant, NODE.node, Kind.BATCH, event_class.value), 0, 0
-    with store.reader() as reader:
+    with node.reader() as reader:
         while (pulled := reader.pull(epoch, event_class.value, after, rng.randint(1, MAX_PULL_EVENTS))).bodies:
             assert pulled.upto > after
             after = pulled.upto
@@ -81,15 +87,13 @@ async def carry(store: Store, consumer: CollectorStore, epoch: str, event_class:
     return notices
 
 
-async def accounted_for(tmp_path: Path, rows: int, seed: int) -> None:
+async def accounted_for(node: Store, consumer: CollectorStore, rows: int, seed: int) -> None:
     rng = random.Random(seed)
-    (tmp_path / "node").mkdir()
-    store = Store(tmp_path / "node")
-    async with store.journal() as journal:
+    async with node.journal() as journal:
         epoch = journal.head.epoch
         for event_class in (TELEMETRY, STATE):
             await append(journal, rows // 2, event_class, 50, rng)
-        await store.clock.advance(SEAL_AFTER_S)
+        await node.clock.advance(SEAL_AFTER_S)
         await journal.seal_if_due()  # a consumer signs for nothing of an epoch that no seal has proven
         gone = {each: await thinned(journal, each, rng.uniform(0.3, 0.95), rng) for each in (TELEMETRY, STATE)}
         last = dict(zip(EventClass, journal.head.last, strict=True))
@@ -100,19 +104,14 @@ async def accounted_for(tmp_path: Path, rows: int, seed: int) -> None:
             lambda t: dict(t.sql.execute("SELECT class, sum(count) FROM gap GROUP BY class").fetchall())
         )
     assert sum(gone.values()) >= 0.3 * rows
-    consumer = CollectorStore(str(tmp_path / "collector.db"), consumer="hub", clock=ManualClock())
-    await consumer.open()
-    try:
-        await carry(store, consumer, epoch, AUDIT, rng)
-        for each in (TELEMETRY, STATE):
-            kind = CLASS_NUMBERS[each]
-            assert counted[kind] == gone[each]
-            # Between two ranges that have not become one lies a row that is kept.
-            assert ranges[kind] <= last[each] - gone[each]
-            assert await carry(store, consumer, epoch, each, rng) == ranges[kind]
-            await require_whole(consumer, epoch, each, last[each], gone[each])
-    finally:
-        await consumer.close()
+    await carry(node, consumer, epoch, AUDIT, rng)
+    for each in (TELEMETRY, STATE):
+        kind = CLASS_NUMBERS[each]
+        assert counted[kind] == gone[each]
+        # Between two ranges that have not become one lies a row that is kept.
+        assert ranges[kind] <= last[each] - gone[each]
+        assert await carry(node, consumer, epoch, each, rng) == ranges[kind]
+        await require_whole(consumer, epoch, each, last[each], gone[each])
 
 
 async def require_whole(consumer: CollectorStore, epoch: str, event_class: EventClass, last: int, gone: int) -> None:
@@ -127,22 +126,20 @@ async def require_whole(consumer: CollectorStore, epoch: str, event_class: Event
     assert held == [(last - gone,)]
 
 
-async def test_20000_rows_thinned_anywhere_are_all_accounted_for(tmp_path):
-    await accounted_for(tmp_path, 20_000, 1)
+async def test_20000_rows_thinned_anywhere_are_all_accounted_for(node, store):
+    await accounted_for(node, store, 20_000, 1)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-async def test_a_million_rows_thinned_anywhere_are_all_accounted_for(tmp_path):
-    await accounted_for(tmp_path, 1_000_000, 3)
+async def test_a_million_rows_thinned_anywhere_are_all_accounted_for(node, store):
+    await accounted_for(node, store, 1_000_000, 3)
 
 
-async def test_the_bound_in_bytes_is_kept_oldest_telemetry_first(tmp_path):
+async def test_the_bound_in_bytes_is_kept_oldest_telemetry_first(node):
     """And what is thinned from the beginning is one range, however often."""
-    (tmp_path / "node").mkdir()
-    store = Store(tmp_path / "node")
     rng = random.Random(4)
-    async with store.journal() as journal:
+    async with node.journal() as journal:
         for event_class in (TELEMETRY, STATE):
             await append(journal, 5000, event_class, 50, rng)
         used = await journal.write(lambda t: used_bytes(t.sql))
