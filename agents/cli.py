@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from agents import cli_collector
 from agents.cli_command import command
 from agents.cli_enrol import enrol
 from agents.cli_identity import identity
@@ -32,6 +33,7 @@ app.add_typer(command, name="command")
 app.add_typer(journal, name="journal")
 app.add_typer(identity, name="identity")
 app.add_typer(enrol, name="enrol")
+app.add_typer(cli_collector.app, name="collector")
 
 Database = Annotated[Path, typer.Argument(help="The node's state.db; it is only read.")]
 

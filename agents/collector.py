@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 import random
 import secrets
+import ssl
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
 from agents.cloud_sync import broker_settings
-from agents.settings import CollectorSettings
+from agents.collector_metrics import CollectorMetrics
+from agents.settings import Amqp, CollectorSettings
 from cloud_sync.client_mqtt import MqttBroker
 from cloud_sync.collector import Node, load_nodes
 from cloud_sync.collector_asyncio import Collector
-from cloud_sync.collector_sql import CollectorStore
+from cloud_sync.collector_open_sql import database_at, is_url
+from cloud_sync.collector_sql import CollectorStore, Database
 from cloud_sync.known_nodes_file import NodesFile, read_nodes
+from cloud_sync.ports import Broker
 from edge.acks import sign_ack
+from edge.clock import Clock
 from edge.credentials_systemd import credential_or
 from edge.errors import ConfigError
 from edge.health import Health
@@ -25,6 +30,7 @@ from edge.health_systemd import Notifier, feed
 from edge.keys_file import read_signing_key, read_verify_key
 from edge.supervisor import Supervisor
 from edge.system_clock import SystemClock
+from edge.tls_socket import client_context
 
 RECEIVE_MAXIMUM = 500
 """Messages that may come ahead of our acknowledgements: as many as go into one commit."""
@@ -48,19 +54,18 @@ async def run_collector(settings: CollectorSettings, base: Path) -> None:
     clock, health = SystemClock(), Health()
     supervisor = Supervisor(clock, random.random, health)
     key = read_signing_key(credential_or(base / settings.keys.ack, os.environ))
-    nodes = known_nodes(settings, base)
     # Several collectors of one consumer share its subscription, so each is a client of its own; and the same one
     # after a restart, or the broker would go on dealing messages to the session of the one that is gone.
     client_id = f"{settings.name}-{settings.worker}"
-    where = broker_settings(settings.broker, client_id, base, receive_maximum=RECEIVE_MAXIMUM)
-    store = CollectorStore(str(base / settings.database), consumer=settings.name, clock=clock)
+    broker = _broker(settings, client_id, base, clock)
+    store = collector_store(settings, base, clock)
     await store.open()
     try:
         collector = Collector(
             consumer=settings.name,
             client_id=client_id,
-            nodes=nodes,
-            broker=MqttBroker(where, clock_trusted=clock.trusted),
+            nodes=known_nodes(settings, base),
+            broker=broker,
             store=store,
             sign=lambda ack: sign_ack(ack, key),
             clock=clock,
@@ -75,10 +80,68 @@ async def run_collector(settings: CollectorSettings, base: Path) -> None:
             supervisor.keep("nodes", lambda: watch.run(clock))
         if settings.health:
             path = base / settings.health / "collector.sock"
-            supervisor.keep("health", lambda: serve_health(path, health, CollectorRegistry(), clock))
+            registry = CollectorRegistry()
+            metrics = CollectorMetrics(registry, collector, store, clock, worst=settings.worst_nodes)
+            supervisor.keep("figures", metrics.run)
+            supervisor.keep("health", lambda: serve_health(path, health, registry, clock))
         notifier = Notifier(os.environ, pid=os.getpid())
         notifier.ready()
         supervisor.keep("watchdog", lambda: feed(notifier, health, clock))
         await supervisor.run_until_signal()
     finally:
         await store.close()
+
+
+def collector_database(settings: CollectorSettings, base: Path) -> Database:
+    """The database that the file names; a relative path is meant from the file's own directory."""
+    place = settings.database
+    return database_at(place if is_url(place) else str(base / place))
+
+
+def collector_store(settings: CollectorSettings, base: Path, clock: Clock) -> CollectorStore:
+    """The same as a store, not opened yet."""
+    return CollectorStore(collector_database(settings, base), consumer=settings.name, clock=clock)
+
+
+def _broker(settings: CollectorSettings, client_id: str, base: Path, clock: Clock) -> Broker:
+    if settings.subscribe != "amqp":
+        where = broker_settings(settings.broker, client_id, base, receive_maximum=RECEIVE_MAXIMUM)
+        return MqttBroker(where, clock_trusted=clock.trusted)
+    if settings.amqp is None:
+        raise ConfigError('subscribe = "amqp" without [amqp]', remedy="name the cluster's nodes in amqp.urls")
+    try:
+        from cloud_sync.client_amqp import AmqpBroker, AmqpSettings
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"a collector behind RabbitMQ needs {error.name}, which is not installed",
+            remedy="install lastmile-edge[amqp]",
+        ) from error
+    amqp = settings.amqp
+    return AmqpBroker(
+        AmqpSettings(
+            urls=amqp.urls,
+            name=client_id,
+            user=amqp.user,
+            password=_password(amqp, base),
+            prefetch=RECEIVE_MAXIMUM,
+            tls=_tls(amqp, base),
+        )
+    )
+
+
+def _password(amqp: Amqp, base: Path) -> str:
+    if not amqp.password_file:
+        return "guest"
+    path = base / amqp.password_file
+    try:
+        return path.read_text().splitlines()[0]
+    except (OSError, IndexError) as error:
+        raise ConfigError(f"{path} has no password", remedy="name a file whose first line is the password") from error
+
+
+def _tls(amqp: Amqp, base: Path) -> ssl.SSLContext | None:
+    tls = amqp.tls
+    if tls is None:
+        return None
+    key = credential_or(base / tls.key, os.environ)
+    return client_context(str(base / tls.ca), str(base / tls.certificate), str(key))

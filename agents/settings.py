@@ -188,21 +188,36 @@ class CollectorKeys(Settings, frozen=True):
     """Ed25519, private: signs acks; its public half stands in the issuers document with the scope ``ack``."""
 
 
+class Amqp(Settings, frozen=True):
+    """RabbitMQ's own protocol, for ``subscribe = "amqp"``; ``broker`` is not looked at then."""
+
+    urls: Annotated[tuple[Annotated[str, msgspec.Meta(pattern=r"^amqps?://")], ...], msgspec.Meta(min_length=1)]
+    """amqp(s)://host:port/vhost of the cluster's nodes, tried in turn."""
+    user: str = "guest"
+    password_file: Path = ""
+    """Whose first line is the password; "" for RabbitMQ's own ``guest``, which it takes on the loopback alone."""
+    tls: Tls | None = None
+
+
 class CollectorSettings(Settings, frozen=True):
     """``collector.toml``."""
 
     name: Name
     """The consumer's name, as the nodes' configurations have it."""
     database: Path
+    """A SQLite file, or ``postgresql://user@host:port/name``; the password in ~/.pgpass, not here."""
     broker: Broker
     keys: CollectorKeys
     nodes: tuple[KnownNode, ...] = ()
     nodes_file: Path = ""
     """The list that ``lastmile enrol`` writes, read again whenever it changes. Nodes stand here or there."""
-    subscribe: Literal["shared", "plain"] = "shared"
+    subscribe: Literal["shared", "plain", "amqp"] = "shared"
+    amqp: Amqp | None = None
     worker: Name = "1"
     """Tells the collectors of one consumer apart; each needs one of its own, and keeps it."""
     health: Path = ""
+    worst_nodes: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 10
+    """Nodes with a metric of their own: those that wait for longest. A label for each would burden the scraper."""
     log: Log = Log()
 
 

@@ -71,7 +71,7 @@ class MqttBroker:
 
     def __init__(self, settings: BrokerSettings, *, clock_trusted: Callable[[], bool] = lambda: True) -> None:
         """``clock_trusted`` only decides how a certificate's dates are explained."""
-        if settings.tls is None and not _is_loopback(settings.host):
+        if settings.tls is None and not is_loopback(settings.host):
             raise ConfigError(
                 f"broker {settings.host} without TLS", remedy="name tls.ca, tls.certificate and tls.key for it"
             )
@@ -358,7 +358,8 @@ def _new_client(settings: BrokerSettings, will: Will | None) -> Client:
     return client
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether what is sent to ``host`` stays on this machine."""
     if host == "localhost":
         return True
     try:

@@ -108,14 +108,25 @@ class Batch(msgspec.Struct):
     results: list[tuple[Node, str, bytes]] = []
     strays: list[str] = []
 
+    def sources(self) -> frozenset[str]:
+        """Every node that something came from."""
+        told = (node for node, _ in self.presences.values())
+        return frozenset(
+            node.source for node in (*(node for node, _ in self.events), *told, *(one[0] for one in self.results))
+        )
+
 
 class Standing(msgspec.Struct):
     """What may be acknowledged to a node: per proven epoch and class [seq, hex hash or None]; and what is missing."""
 
     journals: dict[str, dict[str, tuple[int, str | None]]] = {}
     missing: list[tuple[str, str, int, int]] = []
+    want: list[tuple[str, str, int, int]] = []
+    """Of what is missing, or may be: what to ask the node for now."""
     alarms: int = 0
     """Rows put into quarantine by this settling."""
+    fresh: bool = False
+    """Whether anything of the node had come since it was settled before, by whichever worker."""
 
 
 class Refusal(ProtocolError):
@@ -166,7 +177,7 @@ def _read(node: Node, source: str, event_class: EventClass, body: bytes) -> Row 
         raise Refusal("malformed") from None
     _require(event.source == source, "wrong_source")
     _require(event.lmclass == event_class.value, "wrong_class")
-    _require(_EPOCH.fullmatch(event.epoch) is not None, "malformed")
+    _require(is_epoch(event.epoch), "malformed")
     _require(max(len(event.id), len(event.type), len(event.subject)) <= MAX_WORD, "oversized")
     if event.type == DROPPED:
         return _read_gone(event, event_class)
@@ -201,6 +212,15 @@ def _verified_seal(node: Node, event: CloudEvent, body: bytes) -> dict[str, int]
     return sealed.consumers
 
 
+def sealed_by(node: Node, body: bytes) -> bool:
+    """Whether ``body`` is a seal that a role key of the node made."""
+    try:
+        _verified_seal(node, envelope.decode(body), body)
+    except ProtocolError:
+        return False
+    return True
+
+
 def _read_gone(event: CloudEvent, event_class: EventClass) -> Gone:
     # Audit is never thinned: whoever says so wants a hole.
     _require(event_class is not EventClass.AUDIT, "audit_dropped")
@@ -225,6 +245,11 @@ def _row(
 def _require(fine: bool, reason: str) -> None:  # noqa: FBT001  reads as a sentence at every call
     if not fine:
         raise Refusal(reason)
+
+
+def is_epoch(text: str) -> bool:
+    """Whether ``text`` can name an epoch: a UUIDv7 in lower case."""
+    return _EPOCH.fullmatch(text) is not None
 
 
 def begun_by(body: bytes) -> envelope.JournalBegun | None:

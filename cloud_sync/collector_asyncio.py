@@ -16,7 +16,6 @@ from cloud_sync.presence import decode
 from cloud_sync.session import FIRST_PAUSE, LONGEST_PAUSE, STABLE_AFTER
 from cloud_sync.topics import CONSUMED, Kind, NodeTopics, consumer_probe, parse, shared
 from cloud_sync.waiting_asyncio import within
-from cloud_sync.wants import Wants
 from edge import log
 from edge.acks import MAX_JOURNALS, Ack
 from edge.backoff import Backoff
@@ -32,13 +31,22 @@ SETTLE_SOURCES = 200
 PROBE_TIMEOUT = 5.0
 """Seconds for our own message to come back."""
 
+Way = Literal["shared", "plain", "amqp"]
+"""How messages reach us: ``shared``, by a shared subscription that the workers of a consumer divide; ``plain``, by one
+of our own, for a broker without those; ``amqp``, by a queue of the broker's own protocol, divided among the workers."""
+
 
 class Store(Protocol):
-    """Where events are kept. Raises ``StoreError``; nothing was kept then."""
+    """Where events are kept, by us and perhaps by other workers. Raises ``StoreError``; nothing was kept then."""
+
+    lives: int
+    """Connections made so far. Behind a new one there may be an older copy: a standby, a restored file."""
 
     async def take(self, batch: Batch) -> None: ...
 
-    async def settle(self, sources: Iterable[str]) -> Mapping[str, Standing]: ...
+    async def due(self) -> Sequence[str]: ...
+
+    async def settle(self, sources: Iterable[str], *, ask_all: bool = False) -> Mapping[str, Standing]: ...
 
 
 class Collector:
@@ -56,7 +64,7 @@ class Collector:
         clock: Clock,
         random: Callable[[], float],
         new_token: Callable[[], str],
-        subscribe: Literal["shared", "plain"] = "shared",
+        subscribe: Way = "shared",
         progress: Progress = lambda _: None,
     ) -> None:
         if not nodes:
@@ -76,12 +84,14 @@ class Collector:
         self._probe_topic = consumer_probe(next(iter(nodes.values())).tenant, client_id)
         self._probe = ""
         self._probed = asyncio.Event()
-        self._fresh: set[str] = set()
-        self._due = asyncio.Event()
-        self._wants = Wants()
-        self.subscribed: Literal["", "shared", "plain"] = ""
+        self._came = asyncio.Event()
+        self._lives = 0
+        """The store's life in which all nodes were last asked for what follows."""
+        self.subscribed: Literal["", "shared", "plain", "amqp"] = ""
         """How it listens now; "" while it is not known to hear anything."""
         self.acks = 0
+        self.wants = 0
+        """Ranges asked for."""
 
     def know(self, nodes: Mapping[str, Node]) -> None:
         """From now on take events of these nodes alone; what is held of others stays held."""
@@ -104,8 +114,6 @@ class Collector:
     async def _one_connection(self) -> None:
         connection = await self._broker.connect(None)
         try:
-            # Rows may wait from before, and the last acks may not have arrived: look at every node once.
-            self._mark(self._sources)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._read(connection), name="collector-read")
                 tasks.create_task(self._sweep(connection), name="collector-sweep")
@@ -115,8 +123,13 @@ class Collector:
 
     async def _listen(self, connection: BrokerConnection) -> None:
         """Subscribe in the way that works here: a broker without shared subscriptions takes one and sends nothing."""
-        if self._wish == "shared" and await self._hears(connection, shared(self._consumer, self._probe_topic)):
-            await self._subscribe(connection, [shared(self._consumer, name) for name in CONSUMED])
+        together = [shared(self._consumer, name) for name in CONSUMED]
+        if self._wish == "amqp":
+            heard = await self._hears(connection, self._probe_topic)
+            await self._subscribe(connection, together)
+            self.subscribed = "amqp" if heard else ""
+        elif self._wish == "shared" and await self._hears(connection, shared(self._consumer, self._probe_topic)):
+            await self._subscribe(connection, together)
             self.subscribed = "shared"
         else:
             if self._wish == "shared":
@@ -145,17 +158,25 @@ class Collector:
     # In.
 
     async def _read(self, connection: BrokerConnection) -> None:
-        while True:
-            messages = await connection.next_messages(MAX_MESSAGES)
-            self._progress("read")
-            batch = Batch()
-            for message in messages:
-                self._sort(message, batch)
+        """Read and check one batch while the one before it is committed."""
+        committing: asyncio.Task[None] | None = None
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                messages = await connection.next_messages(MAX_MESSAGES)
+                self._progress("read")
+                batch = Batch()
+                for message in messages:
+                    self._sort(message, batch)
+                if committing is not None:
+                    await committing
+                committing = tasks.create_task(self._commit(connection, messages, batch), name="collector-commit")
+
+    async def _commit(self, connection: BrokerConnection, messages: Sequence[Message], batch: Batch) -> None:
+        if batch.events or batch.presences or batch.results or batch.strays:
             await self._store.take(batch)
-            for message in messages:
-                connection.ack(message)
-            self._mark(node.source for node, _ in batch.events)
-            self._mark(node.source for node, _ in batch.presences.values())
+            self._came.set()
+        for message in messages:
+            connection.ack(message)
 
     def _sort(self, message: Message, batch: Batch) -> None:
         if message.topic == self._probe_topic:
@@ -186,36 +207,38 @@ class Collector:
         except ProtocolError:
             batch.strays.append("malformed_presence")
 
-    def _mark(self, sources: Iterable[str]) -> None:
-        self._fresh.update(sources)
-        if self._fresh:
-            self._due.set()
-
     # Held.
 
     async def _sweep(self, connection: BrokerConnection) -> None:
+        """Settle what is due, whichever worker took it in. Every second, and the first after a quiet time at once."""
         while True:
-            await within(self._clock, SWEEP, self._due)
-            self._due.clear()
-            fresh, self._fresh = self._fresh, set()
-            sources = sorted(fresh | self._wants.open())
+            ask_all = self._store.lives != self._lives
+            self._lives = self._store.lives
+            sources = sorted(self._sources) if ask_all else await self._store.due()
             for at in range(0, len(sources), SETTLE_SOURCES):
-                standings = await self._store.settle(sources[at : at + SETTLE_SOURCES])
+                standings = await self._store.settle(sources[at : at + SETTLE_SOURCES], ask_all=ask_all)
                 for source, standing in standings.items():
-                    await self._acknowledge(connection, source, standing, fresh=source in fresh)
+                    await self._acknowledge(connection, source, standing)
             self._progress("sweep")
-            if fresh:
+            if sources:
                 await self._clock.sleep(SWEEP)
+            self._came.clear()
+            await within(self._clock, SWEEP, self._came)
 
-    async def _acknowledge(self, connection: BrokerConnection, source: str, standing: Standing, *, fresh: bool) -> None:
-        node = self._sources[source]
+    async def _acknowledge(self, connection: BrokerConnection, source: str, standing: Standing) -> None:
+        """Sign what the transaction that held the node's lock has committed. An ack that is late moves nothing: a
+        node's cursors only rise.
+        """
+        node = self._sources.get(source)
+        if node is None:
+            return  # of an earlier configuration
         if standing.alarms:
             self._log.error("quarantined", node=node.name, rows=standing.alarms, remedy="look at who can publish as it")
-        want = self._wants.due(source, standing.missing, self._clock.mono())
-        if not want and not (fresh and standing.journals):
+        if not standing.want and not (standing.fresh and standing.journals):
             return
         # The latest epochs; an earlier one has its turn again when more of it comes.
         journals = dict(list(standing.journals.items())[-MAX_JOURNALS:])
-        token = self._sign(Ack(self._consumer, node.audience, journals, tuple(want)))  # type: ignore[arg-type]
+        token = self._sign(Ack(self._consumer, node.audience, journals, tuple(standing.want)))  # type: ignore[arg-type]
         _ = await connection.send(NodeTopics(node.tenant, node.name).ack(self._consumer), token)
         self.acks += 1
+        self.wants += len(standing.want)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
+
+from sqlalchemy import text
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -15,38 +17,47 @@ MAX_QUARANTINE = 1000
 Place = tuple[str, str, str, int, bytes]
 """source, epoch, class, seq, digest"""
 
+_COUNT = text("""
+    INSERT INTO refused (source, reason, minute, count) VALUES (:source, :reason, :minute, :times)
+    ON CONFLICT (source, reason, minute) DO UPDATE SET count = refused.count + excluded.count""")
+_KEPT = text("SELECT count(*) FROM quarantine WHERE source = :source")
+_KEEP = text("""
+    INSERT INTO quarantine (source, epoch, class, seq, digest, reason, at, body)
+    VALUES (:source, :epoch, :class, :seq, :digest, :reason, :at, :body) ON CONFLICT DO NOTHING""")
+_BODY = text("SELECT body FROM event WHERE stream = :stream AND seq = :seq AND digest = :digest")
+_DELETE = text("DELETE FROM event WHERE stream = :stream AND seq = :seq AND digest = :digest")
 
-def count(sql: Connection, source: str, reasons: Iterable[str], wall: float) -> None:
-    """One row per reason and minute, however many there are. ``source`` is "" where no known node is named."""
+
+def count(sql: Connection, reasons: Mapping[str, Iterable[str]], wall: float) -> None:
+    """One row per source, reason and minute, however many there are; source "" where no known node is named.
+
+    Always in the same order: two workers that count the same things then wait for each other and do not block.
+    """
     minute = int(wall // 60)
-    for reason, times in Counter(reasons).items():
-        sql.exec_driver_sql(
-            """INSERT INTO refused (source, reason, minute, count) VALUES (?, ?, ?, ?)
-               ON CONFLICT DO UPDATE SET count = count + excluded.count""",
-            (source, reason, minute, times),
-        )
+    rows = [
+        {"source": source, "reason": reason, "minute": minute, "times": times}
+        for source in sorted(reasons)
+        for reason, times in sorted(Counter(reasons[source]).items())
+    ]
+    if rows:
+        sql.execute(_COUNT, rows)
 
 
 def quarantine(sql: Connection, place: Place, body: bytes, reason: str, wall: float) -> None:
     """Keep a row that contradicts what is held, as long as there is room for its node."""
-    kept = sql.exec_driver_sql("SELECT count(*) FROM quarantine WHERE source = ?", (place[0],)).scalar() or 0
+    source, epoch, event_class, seq, digest = place
+    kept = sql.execute(_KEPT, {"source": source}).scalar() or 0
     if kept < MAX_QUARANTINE:
-        sql.exec_driver_sql(
-            """INSERT OR IGNORE INTO quarantine (source, epoch, class, seq, digest, reason, at, body)
-               VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
-            (*place, reason, wall, body),
-        )
+        told = {"source": source, "epoch": epoch, "class": event_class, "seq": seq, "digest": digest}
+        sql.execute(_KEEP, {**told, "reason": reason, "at": wall, "body": body})
 
 
-def set_aside(
-    sql: Connection, stream: tuple[int, str, str, str], seq: int, digest: bytes, reason: str, wall: float
-) -> None:
-    """Move a stored row into quarantine. ``stream``: id, source, epoch, class."""
-    number, *place = stream
-    key = (number, seq, digest)
-    body = sql.exec_driver_sql("SELECT body FROM event WHERE stream = ? AND seq = ? AND digest = ?", key).scalar()
+def set_aside(sql: Connection, stream: int, place: Place, reason: str, wall: float) -> bool:
+    """Move a stored row of the stream with the number ``stream`` into quarantine; whether it was there."""
+    key = {"stream": stream, "seq": place[3], "digest": place[4]}
+    body = sql.execute(_BODY, key).scalar()
     if body is None:
-        return
-    quarantine(sql, (place[0], place[1], place[2], seq, digest), body, reason, wall)
-    sql.exec_driver_sql("DELETE FROM event WHERE stream = ? AND seq = ? AND digest = ?", key)
-    count(sql, place[0], (reason,), wall)
+        return False
+    quarantine(sql, place, bytes(body), reason, wall)
+    sql.execute(_DELETE, key)
+    return True

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sqlalchemy import text
+
 from edge.event import MAX_EVENT_BYTES
 
 if TYPE_CHECKING:
@@ -19,50 +21,52 @@ _ROW_BYTES = 256
 _PORTION = 4 * MAX_UNPROVEN_BYTES // MAX_EVENT_BYTES
 """Rows deleted by one statement."""
 
+_UNPROVEN = text(
+    "SELECT count(*), coalesce(sum(length(body) + :extra), 0) FROM event WHERE stream = :stream AND seq > :above"
+)
+_OLDEST = text("""
+    SELECT event.id, length(body) + :extra FROM event JOIN stream ON stream.id = event.stream
+    WHERE source = :source AND event.seq > stream.seq ORDER BY event.id LIMIT :most""")
+_DELETE = text("DELETE FROM event WHERE id = :id")
+_DELETE_RANGES = text("""
+    DELETE FROM dropped WHERE stream = :stream AND last > :above AND id <= coalesce(
+      (SELECT id FROM dropped WHERE stream = :stream AND last > :above ORDER BY id DESC LIMIT 1 OFFSET :most), 0)""")
+
 
 def row_bytes(body: bytes) -> int:
     """What an event counts towards ``MAX_UNPROVEN_BYTES``."""
     return len(body) + _ROW_BYTES
 
 
-def unproven_bytes(sql: Connection, stream: int, above: int) -> int:
-    """The same of all rows of a stream above its cursor."""
-    found = sql.exec_driver_sql(
-        "SELECT total(length(body) + ?) FROM event WHERE stream = ? AND seq > ?", (_ROW_BYTES, stream, above)
-    )
-    return int(found.scalar() or 0)
+def unproven(sql: Connection, stream: int, above: int) -> tuple[int, int]:
+    """How many rows a stream has above its cursor, and their bytes as ``row_bytes`` counts them."""
+    rows, size = sql.execute(_UNPROVEN, {"extra": _ROW_BYTES, "stream": stream, "above": above}).one()
+    return int(rows), int(size)
 
 
 def drop_oldest(sql: Connection, source: str, excess: int) -> int:
-    """Delete at least ``excess`` bytes of a node's unproven rows, and say how many rows that were.
+    """Delete at least ``excess`` bytes of a node's unproven rows, and say how many rows that were. The cursors that
+    are written down have to be the present ones.
 
     Those that came first go, as they do for one seq and for invented epochs: who filled the room once, and goes away,
     keeps no true row out. A true row that goes is sent again, because it was not acknowledged.
     """
     dropped = 0
     while excess > 0:
-        rows = sql.exec_driver_sql(
-            """SELECT event.id, length(body) + ? FROM event JOIN stream ON stream.id = event.stream
-               WHERE source = ? AND event.seq > stream.seq ORDER BY event.id LIMIT ?""",
-            (_ROW_BYTES, source, _PORTION),
-        ).fetchall()
+        rows = sql.execute(_OLDEST, {"extra": _ROW_BYTES, "source": source, "most": _PORTION}).fetchall()
         if not rows:
             break
         going = []
         for number, size in rows:
             if excess <= 0:
                 break
-            going.append((number,))
+            going.append({"id": number})
             excess -= size
-        sql.exec_driver_sql("DELETE FROM event WHERE id = ?", going)
+        sql.execute(_DELETE, going)
         dropped += len(going)
     return dropped
 
 
 def drop_oldest_ranges(sql: Connection, stream: int, above: int) -> None:
     """Keep the newest ``MAX_RANGES`` ranges that the cursor has not passed."""
-    sql.exec_driver_sql(
-        """DELETE FROM dropped WHERE rowid IN (SELECT rowid FROM dropped WHERE stream = ? AND last > ?
-           ORDER BY rowid DESC LIMIT -1 OFFSET ?)""",
-        (stream, above, MAX_RANGES),
-    )
+    sql.execute(_DELETE_RANGES, {"stream": stream, "above": above, "most": MAX_RANGES})

@@ -1,28 +1,25 @@
-"""Where each node stands in the collector's tables: rows come in as unproven, and settling moves the cursors."""
+"""Where each node stands in the collector's tables, and rows that come in as unproven.
+
+Nothing is remembered from one transaction to the next: another worker of the same consumer may have moved it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
+from sqlalchemy import bindparam, text
 
-from cloud_sync.collector import Gone, Node, Row, Standing, begun_by
-from cloud_sync.collector_refused_sql import count, quarantine, set_aside
-from cloud_sync.collector_room_sql import (
-    MAX_UNPROVEN_BYTES,
-    drop_oldest,
-    drop_oldest_ranges,
-    row_bytes,
-    unproven_bytes,
-)
-from cloud_sync.settling import Candidate, Cursor, Settled, settle_audit, settle_plain
+from cloud_sync.collector import Gone, Intake, Node, Row
+from cloud_sync.collector_refused_sql import quarantine
+from cloud_sync.collector_room_sql import MAX_UNPROVEN_BYTES, row_bytes
+from cloud_sync.settling import Cursor
 from edge.event import GENESIS, EventClass
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
-
-    from edge.clock import Clock
 
 HORIZON = 100_000
 """Rows above the cursor that are taken in before a seal has moved it: bounds what a forger can make us keep. A node
@@ -32,24 +29,16 @@ GONE_HORIZON = 1_000_000_000
 nobody's signed word, and the cursor may follow it."""
 MAX_UNPROVEN = 16
 """Epochs of one node without a held event. The one not heard of for longest makes room: a forger blocks no true one."""
-MAX_RIVALS = 4
-"""Rows for one seq that wait for a seal; the oldest makes room."""
-SETTLE_ROWS = 50_000
-"""Rows looked at in one go; what is left follows at once."""
+_ASKED_AT_ONCE = 500
+"""Numbers of held rows looked up by one statement."""
 
-_INSERT = """INSERT OR IGNORE INTO event (stream, seq, digest, prev, start, event_id, type, subject, time, body)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-
-_THIN = """DELETE FROM event WHERE id IN (
-             SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY seq ORDER BY id DESC) AS place
-                             FROM event WHERE stream = ? AND seq > ?) WHERE place > ?)"""
+_CLASSES = {each.value: each for each in EventClass}
 
 
 class Stream(msgspec.Struct):
-    """One class of one epoch of one node.
+    """One class of one epoch of one node, as its row in the table ``stream`` has it.
 
-    ``dirty``: something came since it was settled. ``reach``: how far rows and thinned ranges go without a gap.
-    ``unproven``: bytes of the rows above the cursor, as ``row_bytes`` counts them.
+    ``came``: bytes that came since it was settled; ``dirty``: to be settled in this transaction; ``missing``: gaps.
     """
 
     id: int
@@ -58,271 +47,220 @@ class Stream(msgspec.Struct):
     event_class: EventClass
     cursor: Cursor
     heard: float
-    dirty: bool = True
-    missing: list[tuple[int, int]] = []
     reach: int = 0
     unproven: int = 0
+    pending: int = 0
+    waiting: float | None = None
+    came: int = 0
+    dirty: bool = False
+    missing: list[tuple[int, int]] = []
 
 
-Known = dict[tuple[str, EventClass], Stream]
+Known = dict[tuple[str, str], Stream]
+"""A node's streams by epoch and class, in the order in which they began."""
+
+
+class EventWriter(Protocol):
+    """How a database takes many rows at once; one that is there already is left alone."""
+
+    def insert_events(self, sql: Connection, rows: list[tuple[Any, ...]]) -> None:
+        """(stream, seq, digest, prev, start, event_id, type, subject, time, body) each."""
+        ...
+
+
+_STREAMS = text("""
+    SELECT id, source, epoch, class, seq, digest, heard, reach, unproven, pending, waiting
+    FROM stream WHERE source IN :sources ORDER BY id""").bindparams(bindparam("sources", expanding=True))
+_FRESH = text("""
+    SELECT source, stream, sum(bytes), max(at) FROM fresh WHERE source IN :sources GROUP BY source, stream
+""").bindparams(bindparam("sources", expanding=True))
+_MOVED = text("SELECT source FROM moved WHERE source IN :sources").bindparams(bindparam("sources", expanding=True))
+_TOUCH = text("INSERT INTO fresh (source, stream, bytes, at) VALUES (:source, :stream, :bytes, :at)")
+_BEGIN = text("""
+    INSERT INTO stream (source, epoch, class, seq, digest, heard)
+    VALUES (:source, :epoch, :class, 0, :digest, :heard) RETURNING id""")
+_DIGESTS = text("SELECT seq, digest FROM event WHERE stream = :stream AND seq IN :seqs").bindparams(
+    bindparam("seqs", expanding=True)
+)
+_GONE = text("""
+    INSERT INTO dropped (stream, first, last, count, reason) VALUES (:stream, :first, :last, :count, :reason)
+    ON CONFLICT (stream, first) DO UPDATE SET last = excluded.last, count = excluded.count, reason = excluded.reason
+    WHERE excluded.last > dropped.last""")
+_REACH = text("UPDATE stream SET reach = :reach WHERE id = :id AND reach < :reach")
+_FORGET = [
+    text("DELETE FROM event WHERE stream = :stream"),
+    text("DELETE FROM dropped WHERE stream = :stream"),
+    text("DELETE FROM fresh WHERE stream = :stream"),
+    text("DELETE FROM stream WHERE id = :stream"),
+]
+
+
+def load(sql: Connection, sources: Sequence[str]) -> dict[str, Known]:
+    """The streams of these nodes, as they stand now."""
+    known: dict[str, Known] = {source: {} for source in sources}
+    by_id: dict[int, Stream] = {}
+    if not sources:
+        return known  # only strays came
+    for number, source, epoch, name, seq, digest, heard, *rest in sql.execute(_STREAMS, {"sources": sources}):
+        stream = Stream(number, source, epoch, _CLASSES[name], Cursor(seq, bytes(digest)), heard, *rest)
+        known[source][epoch, name] = by_id[number] = stream
+    for _, number, size, at in sql.execute(_FRESH, {"sources": sources}):
+        if number in by_id:
+            by_id[number].came, by_id[number].dirty = int(size), True
+            by_id[number].heard = max(by_id[number].heard, at)
+    return known
+
+
+def moved_among(sql: Connection, sources: Sequence[str]) -> frozenset[str]:
+    """Those of the nodes that another store keeps by now."""
+    if not sources:
+        return frozenset()
+    return frozenset(source for (source,) in sql.execute(_MOVED, {"sources": sources}))
+
+
+def unknown_streams(known: Mapping[str, Known], events: Iterable[tuple[Node, Intake]]) -> frozenset[str]:
+    """The nodes of which a stream has to be begun first."""
+    return frozenset(
+        node.source
+        for node, intake in events
+        if any((item.epoch, item.event_class.value) not in known[node.source] for item in _firsts(intake))
+    )
+
+
+def _firsts(intake: Intake) -> Iterable[Row | Gone]:
+    """One item of each run of the same stream."""
+    before: Row | Gone | None = None
+    for items in (intake.rows, intake.gone):
+        for item in items:
+            if before is None or before.epoch != item.epoch or before.event_class is not item.event_class:
+                before = item
+                yield item
 
 
 class Streams:
-    """Works within the caller's transaction. After one that failed, ``forget`` what is remembered."""
+    """Takes in what came, within a transaction that holds the locks of ``known``'s nodes."""
 
-    def __init__(self, consumer: str, clock: Clock) -> None:
+    def __init__(
+        self, sql: Connection, writer: EventWriter, known: Mapping[str, Known], *, consumer: str, wall: float
+    ) -> None:
+        self._sql = sql
+        self._writer = writer
+        self._known = known
         self._consumer = consumer
-        self._clock = clock
-        self._known: dict[str, Known] = {}
+        self._wall = wall
+        self._fresh: list[tuple[Any, ...]] = []
+        self._came: dict[tuple[str, int], int] = defaultdict(int)
 
-    def forget(self) -> None:
-        self._known.clear()
-
-    def take_rows(self, sql: Connection, node: Node, rows: Sequence[Row], refused: list[str]) -> None:
+    def take_rows(self, node: Node, rows: Sequence[Row], refused: list[str]) -> None:
         """Keep rows as unproven; ``refused`` gets a word for each that is not kept."""
-        source, fresh, stream = node.source, list[tuple[Any, ...]](), None
-        room = 2 * MAX_UNPROVEN_BYTES - sum(each.unproven for each in self._of(sql, source).values())
+        known, stream, held = self._known[node.source], None, defaultdict[int, list[Row]](list)
+        room = 2 * MAX_UNPROVEN_BYTES - sum(each.unproven + each.came for each in known.values())
+        consumer, fresh = self._consumer, self._fresh
         for row in rows:
             if stream is None or stream.epoch != row.epoch or stream.event_class is not row.event_class:
-                stream = self._stream(sql, source, row.epoch, row.event_class)
+                stream = self._stream(node.source, row.epoch, row.event_class)
+                cursor, far = stream.cursor.seq, max(stream.cursor.seq, stream.reach) + HORIZON
             size = row_bytes(row.body)
-            if row.seq <= stream.cursor.seq:
-                word = self._against_held(sql, stream, row)
-            elif row.seq > max(stream.cursor.seq, stream.reach) + HORIZON and not row.seal:
-                word = "too_far"
+            if row.seq <= cursor:
+                held[stream.id].append(row)
+            elif row.seq > far and not row.seal:
+                refused.append("too_far")
             elif size > room:
-                word = "no_room"
+                refused.append("no_room")
             else:
-                word = ""
-                fresh.append(self._values(stream, row))
-                stream.unproven += size
+                fresh.append(_values(stream.id, row, consumer))
+                stream.came += size
+                self._came[node.source, stream.id] += size
                 room -= size
-            if word:
-                refused.append(word)
-        if fresh:
-            sql.exec_driver_sql(_INSERT, fresh)
+        for stream in [each for each in known.values() if each.id in held]:
+            refused += self._against_held(stream, held[stream.id])
 
-    def take_gone(self, sql: Connection, node: Node, gone: Gone, refused: list[str]) -> None:
+    def take_gone(self, node: Node, gone: Gone, refused: list[str]) -> None:
         """Keep the node's word on a thinned range."""
-        stream = self._stream(sql, node.source, gone.epoch, gone.event_class)
+        stream = self._stream(node.source, gone.epoch, gone.event_class)
         if gone.last <= stream.cursor.seq:
             return
         reach = max(stream.cursor.seq, stream.reach)
         if gone.first > reach + HORIZON or gone.last > stream.cursor.seq + GONE_HORIZON:
             refused.append("too_far")
             return
-        if gone.first <= reach + 1:
-            stream.reach = max(reach, gone.last)
-        sql.exec_driver_sql(
-            """INSERT INTO dropped (stream, first, last, count, reason) VALUES (?, ?, ?, ?, ?)
-               ON CONFLICT DO UPDATE SET last = excluded.last, count = excluded.count, reason = excluded.reason
-               WHERE excluded.last > last""",
-            (stream.id, gone.first, gone.last, gone.count, gone.reason),
-        )
+        if gone.first <= reach + 1 and gone.last > stream.reach:
+            stream.reach = gone.last
+            self._sql.execute(_REACH, {"reach": gone.last, "id": stream.id})
+        told = {"first": gone.first, "last": gone.last, "count": gone.count, "reason": gone.reason}
+        self._sql.execute(_GONE, {"stream": stream.id, **told})
 
-    def settle(self, sql: Connection, source: str) -> Standing:
-        """Move the node's cursors as far as its rows prove."""
-        known = self._of(sql, source)
-        standing = Standing()
-        while dirty := [stream for stream in known.values() if stream.dirty]:
-            for stream in dirty:
-                stream.dirty = False
-                # A forger can invent epochs: the rows of such a one stay unproven, whatever their class.
-                if stream.event_class is EventClass.AUDIT or _proven(known, stream.epoch):
-                    standing.alarms += self._settle_stream(sql, stream, known)
-                stream.unproven = unproven_bytes(sql, stream.id, stream.cursor.seq)
-                drop_oldest_ranges(sql, stream.id, stream.cursor.seq)
-        self._bound(sql, source, known)
-        for (epoch, event_class), stream in known.items():
-            if _proven(known, epoch) and stream.cursor.seq:
-                audit = event_class is EventClass.AUDIT
-                at = (stream.cursor.seq, stream.cursor.digest.hex() if audit else None)
-                standing.journals.setdefault(epoch, {})[event_class.value] = at
-            standing.missing += [(epoch, event_class.value, *gap) for gap in stream.missing]
-        standing.missing += _missing_ends(sql, source, known)
-        # A forger can invent epochs; what is proven is asked for first.
-        standing.missing.sort(key=lambda gap: gap[0] not in standing.journals)
-        return standing
+    def touch(self, source: str) -> None:
+        """Have the node looked at by whoever settles next."""
+        self._came[source, 0] += 0
 
-    def _bound(self, sql: Connection, source: str, known: Known) -> None:
-        excess = sum(stream.unproven for stream in known.values()) - MAX_UNPROVEN_BYTES
-        if excess <= 0:
-            return
-        dropped = drop_oldest(sql, source, excess)
-        count(sql, source, ["made_room"] * dropped, self._clock.wall())
-        for stream in known.values():
-            stream.unproven = unproven_bytes(sql, stream.id, stream.cursor.seq)
+    def finish(self) -> None:
+        """Write what was collected."""
+        if self._fresh:
+            self._writer.insert_events(self._sql, self._fresh)
+        if self._came:
+            rows = [
+                {"source": source, "stream": number, "bytes": size, "at": self._wall}
+                for (source, number), size in self._came.items()
+            ]
+            self._sql.execute(_TOUCH, rows)
 
-    def _values(self, stream: Stream, row: Row) -> tuple[Any, ...]:
-        start = None if row.starts is None else row.starts.get(self._consumer, 0)
-        told = (row.event_id, row.type, row.subject, row.time, row.body)
-        return (stream.id, row.seq, row.digest, row.prev, start, *told)
-
-    def _against_held(self, sql: Connection, stream: Stream, row: Row) -> str:
+    def _against_held(self, stream: Stream, rows: Sequence[Row]) -> list[str]:
         """A row at or below the cursor is held already, or a rival of a held one, or was said to be thinned."""
-        found = sql.exec_driver_sql(
-            "SELECT digest FROM event WHERE stream = ? AND seq = ?", (stream.id, row.seq)
-        ).scalar()
-        if found is None and stream.event_class is not EventClass.AUDIT:
-            # A row wins over a range, also over one that was a lie.
-            sql.exec_driver_sql(_INSERT, self._values(stream, row))
-        if found is None or found == row.digest:
-            return ""
-        place = (stream.source, stream.epoch, stream.event_class.value, row.seq, row.digest)
-        quarantine(sql, place, row.body, "conflict", self._clock.wall())
-        return "conflict"
+        held: dict[int, bytes] = {}
+        for at in range(0, len(rows), _ASKED_AT_ONCE):
+            seqs = [row.seq for row in rows[at : at + _ASKED_AT_ONCE]]
+            held |= dict(tuple(each) for each in self._sql.execute(_DIGESTS, {"stream": stream.id, "seqs": seqs}))
+        conflicts = []
+        for row in rows:
+            found = held.get(row.seq)
+            if found is None and stream.event_class is not EventClass.AUDIT:
+                # A row wins over a range, also over one that was a lie.
+                self._fresh.append(_values(stream.id, row, self._consumer))
+            if found is None or bytes(found) == row.digest:
+                continue
+            place = (stream.source, stream.epoch, stream.event_class.value, row.seq, row.digest)
+            quarantine(self._sql, place, row.body, "conflict", self._wall)
+            conflicts.append("conflict")
+        return conflicts
 
-    def _stream(self, sql: Connection, source: str, epoch: str, event_class: EventClass) -> Stream:
-        known = self._of(sql, source)
-        stream = known.get((epoch, event_class))
+    def _stream(self, source: str, epoch: str, event_class: EventClass) -> Stream:
+        known = self._known[source]
+        stream = known.get((epoch, event_class.value))
         if stream is None:
             if not any(other == epoch for other, _ in known):
-                _make_room(sql, known)
-            stream = self._new_stream(sql, source, epoch, event_class)
-            known[epoch, event_class] = stream
-        stream.heard = self._clock.wall()
-        stream.dirty = True
+                _make_room(self._sql, known)
+            stream = begin_stream(self._sql, source, epoch, event_class, self._wall)
+            known[epoch, event_class.value] = stream
+        stream.heard = self._wall
+        self._came[source, stream.id] += 0
         return stream
 
-    def _of(self, sql: Connection, source: str) -> Known:
-        if source not in self._known:
-            rows = sql.exec_driver_sql(
-                "SELECT id, epoch, class, seq, digest, heard FROM stream WHERE source = ? ORDER BY id", (source,)
-            )
-            self._known[source] = {
-                (epoch, EventClass(name)): Stream(number, source, epoch, EventClass(name), Cursor(seq, digest), heard)
-                for number, epoch, name, seq, digest, heard in rows
-            }
-        return self._known[source]
 
-    def _new_stream(self, sql: Connection, source: str, epoch: str, event_class: EventClass) -> Stream:
-        cursor = Cursor(0, GENESIS if event_class is EventClass.AUDIT else b"")
-        heard = self._clock.wall()
-        made = sql.exec_driver_sql(
-            "INSERT INTO stream (source, epoch, class, seq, digest, heard) VALUES (?, ?, ?, ?, ?, ?)",
-            (source, epoch, event_class.value, cursor.seq, cursor.digest, heard),
-        )
-        return Stream(made.lastrowid, source, epoch, event_class, cursor, heard)
-
-    def _settle_stream(self, sql: Connection, stream: Stream, known: Known) -> int:
-        before = stream.cursor
-        settled = self._audit(sql, stream) if stream.event_class is EventClass.AUDIT else _plain(sql, stream)
-        stream.cursor, stream.missing, stream.reach = settled.cursor, settled.missing, settled.reach
-        place = (stream.id, stream.source, stream.epoch, stream.event_class.value)
-        for reason, rows in (("not_in_chain", settled.rivals), ("forked", settled.forked)):
-            for seq, digest in rows:
-                set_aside(sql, place, seq, digest, reason, self._clock.wall())
-        if settled.skipped:
-            sql.exec_driver_sql(
-                "DELETE FROM event WHERE stream = ? AND seq BETWEEN ? AND ?", (stream.id, *settled.skipped)
-            )
-        if settled.cursor.seq > before.seq:
-            sql.exec_driver_sql(
-                "UPDATE stream SET seq = ?, digest = ?, heard = ? WHERE id = ?",
-                (settled.cursor.seq, settled.cursor.digest, stream.heard, stream.id),
-            )
-            if before.seq == 0 and stream.event_class is EventClass.AUDIT:
-                _touch(known, stream.epoch)
-                _learn_epoch(sql, stream, known)
-        return len(settled.rivals) + len(settled.forked)
-
-    def _audit(self, sql: Connection, stream: Stream) -> Settled:
-        end = _chain_end(sql, stream)
-        rows = sql.exec_driver_sql(
-            "SELECT seq, digest, prev, start FROM event WHERE stream = ? AND seq > ? ORDER BY seq LIMIT ?",
-            (stream.id, stream.cursor.seq, SETTLE_ROWS),
-        ).cursor.fetchall()
-        settled = settle_audit(
-            stream.cursor,
-            [
-                Candidate(seq, digest, prev, start is not None or (seq, digest) == end, start or 0)
-                for seq, digest, prev, start in rows
-            ],
-        )
-        stream.dirty = len(rows) == SETTLE_ROWS and settled.cursor.seq > stream.cursor.seq
-        if len(rows) > len({row[0] for row in rows}):
-            sql.exec_driver_sql(_THIN, (stream.id, settled.cursor.seq, MAX_RIVALS))
-        return settled
+def _values(stream: int, row: Row, consumer: str) -> tuple[Any, ...]:
+    start = None if row.starts is None else row.starts.get(consumer, 0)
+    return (stream, row.seq, row.digest, row.prev, start, row.event_id, row.type, row.subject, row.time, row.body)
 
 
-def _plain(sql: Connection, stream: Stream) -> Settled:
-    key = (stream.id, stream.cursor.seq, SETTLE_ROWS)
-    rows = sql.exec_driver_sql(
-        "SELECT seq, digest FROM event WHERE stream = ? AND seq > ? ORDER BY seq, id LIMIT ?", key
-    ).cursor.fetchall()
-    gone = sql.exec_driver_sql(
-        "SELECT first, last FROM dropped WHERE stream = ? AND last > ? ORDER BY first LIMIT ?", key
-    ).fetchall()
-    settled = settle_plain(stream.cursor, rows, [(a, b) for a, b in gone], ended=_ended(sql, stream))
-    stream.dirty = SETTLE_ROWS in (len(rows), len(gone)) and settled.cursor.seq > stream.cursor.seq
-    return settled
+def begin_stream(sql: Connection, source: str, epoch: str, event_class: EventClass, wall: float) -> Stream:
+    """A stream without anything; its node has to be locked for this transaction alone."""
+    cursor = Cursor(0, GENESIS if event_class is EventClass.AUDIT else b"")
+    told = {"source": source, "epoch": epoch, "class": event_class.value, "digest": cursor.digest, "heard": wall}
+    return Stream(int(sql.execute(_BEGIN, told).scalar_one()), source, epoch, event_class, cursor, wall)
 
 
-def _proven(known: Known, epoch: str) -> bool:
+def proven(known: Known, epoch: str) -> bool:
     """Whether a seal has made any of the epoch's audit events held; before, nothing of it is acknowledged."""
-    audit = known.get((epoch, EventClass.AUDIT))
+    audit = known.get((epoch, EventClass.AUDIT.value))
     return audit is not None and audit.cursor.seq > 0
 
 
-def _touch(known: Known, epoch: str) -> None:
-    """Have all classes of ``epoch`` looked at again."""
-    for (other, _), stream in known.items():
-        stream.dirty = stream.dirty or other == epoch
-
-
-def _ended(sql: Connection, stream: Stream) -> bool:
-    """Whether a held event says that another epoch followed: no row is added to this one any more."""
-    key = (stream.source, stream.epoch)
-    return sql.exec_driver_sql("SELECT 1 FROM epoch WHERE source = ? AND previous = ?", key).scalar() is not None
-
-
 def _make_room(sql: Connection, known: Known) -> None:
-    unproven = {epoch: stream.heard for (epoch, _), stream in known.items() if not _proven(known, epoch)}
+    unproven = {epoch: stream.heard for (epoch, _), stream in known.items() if not proven(known, epoch)}
     if len(unproven) < MAX_UNPROVEN:
         return
     oldest = min(unproven, key=lambda epoch: unproven[epoch])
     for key in [key for key in known if key[0] == oldest]:
         number = known.pop(key).id
-        sql.exec_driver_sql("DELETE FROM event WHERE stream = ?", (number,))
-        sql.exec_driver_sql("DELETE FROM dropped WHERE stream = ?", (number,))
-        sql.exec_driver_sql("DELETE FROM stream WHERE id = ?", (number,))
-
-
-def _chain_end(sql: Connection, stream: Stream) -> tuple[int, bytes]:
-    """Where a later epoch's sealed first event says that this chain ends; (0, b"") when none does."""
-    found = sql.exec_driver_sql(
-        "SELECT kept_seq, kept_hash FROM epoch WHERE source = ? AND previous = ?", (stream.source, stream.epoch)
-    ).fetchone()
-    return (found[0], found[1]) if found else (0, b"")
-
-
-def _missing_ends(sql: Connection, source: str, known: Known) -> Iterator[tuple[str, str, int, int]]:
-    """What lacks behind the last row of an ended epoch: no later row of its own shows it, the next epoch's first does.
-
-    So a consumer finds out what it lost, in a restored copy say, after it had signed for it.
-    """
-    ends = sql.exec_driver_sql("SELECT previous, kept_seq FROM epoch WHERE source = ? AND kept_seq > 0", (source,))
-    for epoch, end in ends.fetchall():
-        stream = known.get((epoch, EventClass.AUDIT))
-        last = 0 if stream is None else _last_seq(sql, stream)
-        if last < end:
-            yield epoch, EventClass.AUDIT.value, last + 1, end
-
-
-def _last_seq(sql: Connection, stream: Stream) -> int:
-    found = sql.exec_driver_sql("SELECT max(seq) FROM event WHERE stream = ?", (stream.id,)).scalar() or 0
-    return max(found, stream.cursor.seq)
-
-
-def _learn_epoch(sql: Connection, stream: Stream, known: Known) -> None:
-    """Note what the epoch's first event, held now, says of the one before; that one may settle further by it."""
-    body = sql.exec_driver_sql("SELECT body FROM event WHERE stream = ? AND seq = 1", (stream.id,)).scalar()
-    begun = begun_by(body) if body is not None else None
-    if begun is None:
-        return
-    end = (begun.last_seq, begun.kept_seq, bytes.fromhex(begun.kept_hash))
-    sql.exec_driver_sql(
-        "INSERT OR IGNORE INTO epoch VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (stream.source, stream.epoch, begun.previous, begun.cause, *end),
-    )
-    _touch(known, begun.previous)
+        for statement in _FORGET:
+            sql.execute(statement, {"stream": number})

@@ -160,6 +160,8 @@ def migrate(connection: sqlite3.Connection, steps: Sequence[Step]) -> None:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
+        # Another process may have been quicker.
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
         for step in steps[version:]:
             step(connection)
         connection.execute(f"PRAGMA user_version = {len(steps)}")

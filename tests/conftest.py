@@ -22,8 +22,8 @@ GRACE = 2.0
 LOOP_THREADS = "asyncio_"
 """Prefix of the event loop's own executor. pytest-asyncio ends it with the loop, after our guard has looked."""
 
-LASTING_CHILDREN = (b"multiprocessing.resource_tracker", b"multiprocessing.forkserver")
-"""Helpers that the standard library starts once for the whole process."""
+LASTING_CHILDREN = (b"multiprocessing.resource_tracker", b"multiprocessing.forkserver", b"lastmile-session-")
+"""Helpers that the standard library starts once for the whole process; peers that serve a whole session of tests."""
 
 # A shell that starts us in the background ignores SIGINT, and our children, who are ended by it, would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

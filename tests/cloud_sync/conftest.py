@@ -1,4 +1,4 @@
-"""A collector's store on a real file, with a clock that the test moves; a real broker; a scripted role agent."""
+"""A store in SQLite and in PostgreSQL, with a clock that the test moves; a real broker; a scripted role agent."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from cloud_sync.collector_open_sql import open_store
 from cloud_sync.collector_sql import CollectorStore
 from edge.clock_sim import ManualClock
 from edge.keys import SigningKey
 from tests.cloud_sync.broker_rig import Mosquitto
 from tests.cloud_sync.rig import CONSUMER, ScriptedAgent
+from tests.peers.stores import place, postgres_server
+
+__all__ = ["place", "postgres_server"]
 
 
 @pytest.fixture
@@ -20,8 +24,8 @@ async def clock() -> ManualClock:
 
 
 @pytest.fixture
-async def store(tmp_path: Path, clock: ManualClock) -> AsyncIterator[CollectorStore]:
-    store = CollectorStore(str(tmp_path / "collector.db"), consumer=CONSUMER, clock=clock)
+async def store(place: str, clock: ManualClock) -> AsyncIterator[CollectorStore]:
+    store = open_store(place, consumer=CONSUMER, clock=clock)
     await store.open()
     yield store
     await store.close()

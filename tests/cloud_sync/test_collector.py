@@ -1,4 +1,4 @@
-"""What a collector takes in, keeps and counts, against forged, reordered and doubled streams; on a real SQLite file."""
+"""What a collector takes in, keeps and counts, against forged, reordered and doubled streams; on both databases."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud_sync.collector import Batch, Intake, check_result, load_nodes, read_events
-from cloud_sync.collector_sql import CollectorStore
+from cloud_sync.collector_open_sql import open_store
 from cloud_sync.presence import Presence
 from cloud_sync.topics import Kind, Topic
 from edge.errors import ConfigError, StoreCorrupt, StoreError
@@ -116,10 +116,10 @@ async def test_a_doubled_stream_is_kept_once(store):
     assert await store.rows("SELECT count(*) FROM quarantine") == [(0,)]
 
 
-async def test_what_was_committed_is_there_after_a_restart(store, tmp_path, clock):
+async def test_what_was_committed_is_there_after_a_restart(store, place, clock):
     epoch = epoch_of(5)
     await keep(store, *epoch.bodies())
-    again = CollectorStore(str(tmp_path / "collector.db"), consumer=CONSUMER, clock=clock)
+    again = open_store(place, consumer=CONSUMER, clock=clock)
     await again.open()
     epoch.seal()
     await keep(again, epoch.bodies()[-1])
@@ -229,18 +229,21 @@ async def test_an_answer_is_kept_once_per_command(store):
 async def test_a_damaged_file_is_named(tmp_path, clock):
     path = tmp_path / "collector.db"
     path.write_bytes(b"this is not a database, whatever its name says" * 100)
-    store = CollectorStore(str(path), consumer=CONSUMER, clock=clock)
+    store = open_store(str(path), consumer=CONSUMER, clock=clock)
     with pytest.raises(StoreCorrupt, match="put the file aside"):
         await store.open()
     await store.close()
 
 
-async def test_after_a_failed_commit_memory_and_file_agree(store):
-    """The disk gives up in the middle: nothing of it is kept, and what comes again is taken as new."""
+async def test_after_a_failed_commit_what_comes_again_is_taken_as_new(tmp_path, clock):
+    """The disk gives up in the middle: nothing of it is kept."""
+    store = open_store(str(tmp_path / "collector.db"), consumer=CONSUMER, clock=clock)
+    await store.open()
     epoch = epoch_of(3)
     epoch.seal()
     await store.rows("SELECT 1")
     engine = store._engine
+    assert engine is not None
     with engine.begin() as sql:
         sql.exec_driver_sql("PRAGMA max_page_count = 1")
     big = [epoch.add(AUDIT, data="x" * 20_000) for _ in range(20)]
@@ -253,3 +256,4 @@ async def test_after_a_failed_commit_memory_and_file_agree(store):
     assert (await standing(store)).journals[epoch.id]["audit"][0] == epoch.last[AUDIT]
     assert await store.rows("SELECT count(*) FROM held_event") == [(epoch.last[AUDIT],)]
     assert len(big) == 20
+    await store.close()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cloud_sync import collector_room_sql, collector_streams_sql
-from cloud_sync.collector_sql import CollectorStore
+from cloud_sync import collector_room_sql, collector_settle_sql, collector_streams_sql
+from cloud_sync.collector_open_sql import open_store
 from edge.event import DROPPED, EventClass, EventsDropped, JournalBegun
 from tests.cloud_sync.collector_rig import FORGER, ROLE, STATE, TELEMETRY, epoch_of, keep, refused, standing
 from tests.cloud_sync.rig import CONSUMER, Epoch
@@ -116,7 +116,8 @@ async def test_rows_of_an_invented_epoch_are_not_shown_as_held(store):
 
 @pytest.fixture
 def small_room(monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(collector_streams_sql, "MAX_UNPROVEN_BYTES", 200_000)
+    for module in (collector_streams_sql, collector_settle_sql):
+        monkeypatch.setattr(module, "MAX_UNPROVEN_BYTES", 200_000)
     return 200_000
 
 
@@ -153,9 +154,9 @@ async def test_who_fills_the_room_once_keeps_no_true_event_out(store, small_room
     assert (await standing(store)).journals[epoch.id]["audit"] == (12, epoch.hashes[12].hex())
 
 
-async def test_the_bound_is_known_again_after_a_restart(store, small_room, tmp_path, clock):
+async def test_the_bound_is_known_again_after_a_restart(store, small_room, place, clock):
     await keep(store, *big_rows(epoch_of(0, FORGER), STATE, 60), event_class=STATE)
-    again = CollectorStore(str(tmp_path / "collector.db"), consumer=CONSUMER, clock=clock)
+    again = open_store(place, consumer=CONSUMER, clock=clock)
     await again.open()
     await standing(again)
     assert (await again.rows("SELECT sum(length(body)) FROM event"))[0][0] <= small_room
@@ -183,7 +184,7 @@ async def test_invented_rows_for_one_number_are_bounded_and_do_not_keep_the_true
     for n in range(30):
         await keep(store, true.replace(b'"n":2', b'"n":%d' % (n + 50)))
         await standing(store)
-    assert (await store.rows("SELECT count(*) FROM event"))[0][0] <= collector_streams_sql.MAX_RIVALS + 1
+    assert (await store.rows("SELECT count(*) FROM event"))[0][0] <= collector_settle_sql.MAX_RIVALS + 1
     epoch.seal()
     await keep(store, *epoch.bodies())
     assert (await standing(store)).journals[epoch.id]["audit"][0] == 5

@@ -15,6 +15,7 @@ from amqtt.broker import Broker as Amqtt
 from cloud_sync.client_mqtt import BrokerSettings, MqttBroker
 from cloud_sync.collector import load_nodes
 from cloud_sync.collector_asyncio import Collector
+from cloud_sync.collector_open_sql import open_store
 from cloud_sync.collector_sql import CollectorStore
 from cloud_sync.rights import mosquitto_acl
 from edge.acks import sign_ack
@@ -45,7 +46,7 @@ async def broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[CollectorStore]:
-    store = CollectorStore(str(tmp_path / "collector.db"), consumer=CONSUMER, clock=SystemClock())
+    store = open_store(str(tmp_path / "collector.db"), consumer=CONSUMER, clock=SystemClock())
     await store.open()
     yield store
     await store.close()

@@ -10,7 +10,7 @@ import pytest
 from cloud_sync.collector import order_of_epochs
 from cloud_sync.presence import Presence, decode, encode, supersedes
 from cloud_sync.session import TRANSITIONS, LinkInput, LinkState, after
-from cloud_sync.wants import WANT_AGAIN, Wants
+from cloud_sync.wants import LONGEST_PAUSE, MAX_WANTED, SETTLE_FOR, WANT_AGAIN, Gap, Place, Planned, plan
 from edge.errors import ProtocolError, TransitionError
 
 AT = datetime.fromtimestamp(0, UTC)
@@ -65,13 +65,42 @@ def test_presence_is_what_it_was():
             decode(payload)
 
 
-def test_a_gap_is_asked_for_once_it_lasts_and_again_after_a_while():
-    wants = Wants()
-    gap = ("e", "audit", 3, 4)
-    assert wants.due("s", [gap], 0.0) == []
-    assert wants.due("s", [gap], 1.0) == [gap]
-    assert wants.due("s", [gap], 2.0) == []
-    assert wants.due("s", [gap], 1.0 + WANT_AGAIN) == [gap]
-    assert wants.open() == {"s"}
-    assert wants.due("s", [], 20.0) == []
-    assert wants.open() == set()
+GAP: Gap = ("e", "audit", 3, 4)
+
+
+def asked_at(missing: list[Gap], times: list[float]) -> list[float]:
+    """When the node is asked, of the ``times`` at which somebody looks."""
+    planned: dict[Place, Planned] = {}
+    asked: list[float] = []
+    for now in times:
+        planned, due = plan(planned, missing, now)
+        asked += [now] * len(due)
+    return asked
+
+
+def test_a_gap_is_asked_for_once_it_lasts_and_again_ever_more_rarely():
+    first = SETTLE_FOR
+    assert asked_at([GAP], [0, first, 2, first + WANT_AGAIN, 30, first + 3 * WANT_AGAIN]) == [
+        *(first, first + WANT_AGAIN, first + 3 * WANT_AGAIN)
+    ]
+    every_second = asked_at([GAP], [float(second) for second in range(20_000)])
+    assert every_second[-1] - every_second[-2] == LONGEST_PAUSE
+
+
+def test_a_gap_that_is_filled_leaves_the_plan_and_one_that_grows_keeps_its_time():
+    planned, _ = plan({}, [GAP], 0.0)
+    grown, due = plan(planned, [("e", "audit", 3, 9)], 0.5)
+    assert (grown["e", "audit", 3].last, due) == (9, [])
+    assert plan(grown, [], 1.0) == ({}, [])
+
+
+def test_a_wall_clock_that_was_put_back_keeps_no_gap_waiting():
+    planned, _ = plan({}, [GAP], 1e9)
+    _, due = plan(planned, [GAP], 1000.0)
+    assert due == [GAP]
+
+
+def test_one_ack_asks_for_no_more_than_it_may():
+    many: list[Gap] = [("e", "audit", 10 * n + 1, 10 * n + 2) for n in range(3 * MAX_WANTED)]
+    planned, _ = plan({}, many, 0.0)
+    assert len(plan(planned, many, 2.0)[1]) == MAX_WANTED

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from cloud_sync import collector_streams_sql, pump
+from cloud_sync import collector_settle_sql, pump
 from edge.acks import Ack
 from edge.journal_keep_sql import apply_ack
 from tests.conservation.test_whole_way import LOADED, run
@@ -44,19 +44,19 @@ def test_an_ack_that_is_believed_whatever_its_hash_is_noticed(monkeypatch):
 
 
 def test_a_consumer_that_signs_for_what_no_seal_has_proven_is_noticed(monkeypatch):
-    whole = collector_streams_sql.Streams.settle
+    whole = collector_settle_sql.Settling.settle
 
-    def hasty(self: collector_streams_sql.Streams, sql: Any, source: str) -> Any:
-        standing = whole(self, sql, source)
-        pending = sql.exec_driver_sql(
+    def hasty(self: collector_settle_sql.Settling, *, ask_all: bool) -> Any:
+        standing = whole(self, ask_all=ask_all)
+        pending = self._sql.exec_driver_sql(
             """SELECT stream.epoch, max(event.seq), hex(event.digest) FROM event JOIN stream ON stream.id = stream
                WHERE source = ? AND class = 'audit' GROUP BY stream.epoch""",
-            (source,),
+            (self._source,),
         )
         for epoch, seq, digest in pending.fetchall():
             standing.journals.setdefault(epoch, {})["audit"] = (seq, digest.lower())
         return standing
 
-    monkeypatch.setattr(collector_streams_sql.Streams, "settle", hasty)
+    monkeypatch.setattr(collector_settle_sql.Settling, "settle", hasty)
     with pytest.raises(AssertionError, match="the node's cursor"):
         run(1)

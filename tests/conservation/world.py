@@ -16,6 +16,7 @@ from typing import Any
 
 from cloud_sync.collector import load_nodes
 from cloud_sync.collector_asyncio import Collector
+from cloud_sync.collector_open_sql import open_store
 from cloud_sync.collector_sql import CollectorStore
 from cloud_sync.pump import Pacing
 from cloud_sync.service import CloudSync
@@ -207,7 +208,7 @@ class Consumer:
 
     async def start(self) -> None:
         self._directory.mkdir(exist_ok=True)
-        self.store = CollectorStore(str(self.database), consumer=self.name, clock=self._clock)
+        self.store = open_store(str(self.database), consumer=self.name, clock=self._clock)
         await self.store.open()
         collector = Collector(
             consumer=self.name,

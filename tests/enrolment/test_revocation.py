@@ -11,6 +11,7 @@ import pytest
 
 from cloud_sync.client_mqtt import MqttBroker
 from cloud_sync.collector_asyncio import Collector
+from cloud_sync.collector_open_sql import open_store
 from cloud_sync.collector_sql import CollectorStore
 from cloud_sync.known_nodes import decode
 from cloud_sync.known_nodes_file import LOOK_S, NodesFile, read_nodes
@@ -89,7 +90,7 @@ async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[CollectorStore]:
-    store = CollectorStore(str(tmp_path / "collector.db"), consumer="cloud", clock=SystemClock())
+    store = open_store(str(tmp_path / "collector.db"), consumer="cloud", clock=SystemClock())
     await store.open()
     yield store
     await store.close()

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from cloud_sync.collector import Batch, Standing, load_nodes
 from cloud_sync.collector_asyncio import Collector
+from cloud_sync.collector_open_sql import open_store
 from cloud_sync.collector_sql import CollectorStore
 from cloud_sync.ports import Broker, Message
 from edge.acks import Ack, sign_ack
@@ -79,7 +80,7 @@ class Consumer:
 @contextlib.asynccontextmanager
 async def consumer(folder: Path) -> AsyncIterator[Consumer]:
     clock = ManualClock()
-    store = CollectorStore(str(folder / "collector.db"), consumer=CONSUMER, clock=clock)
+    store = open_store(str(folder / "collector.db"), consumer=CONSUMER, clock=clock)
     await store.open()
     try:
         yield Consumer(store, clock)

@@ -9,7 +9,14 @@ from unittest.mock import patch
 
 import msgspec
 
-from cloud_sync import collector, collector_asyncio, collector_sql, collector_streams_sql, settling
+from cloud_sync import (
+    collector,
+    collector_asyncio,
+    collector_settle_sql,
+    collector_sql,
+    collector_streams_sql,
+    settling,
+)
 from cloud_sync.collector import Node, Refusal
 from cloud_sync.settling import Candidate, Cursor
 from cloud_sync.topics import Topic, parse
@@ -78,7 +85,7 @@ def _joins_what_is_held() -> Patches:
     def anywhere(cursor: Cursor, candidates: Any) -> Any:
         return settle(Cursor(cursor.seq, b""), candidates)
 
-    return [patch.object(collector_streams_sql, "settle_audit", anywhere)]
+    return [patch.object(collector_settle_sql, "settle_audit", anywhere)]
 
 
 def _tenant() -> Patches:
@@ -113,10 +120,10 @@ REMOVALS: dict[str, Callable[[], Patches]] = {
     "class": lambda: _taken_despite("wrong_class"),
     "tenant": _tenant,
     "audit is never dropped": lambda: _taken_despite("audit_dropped"),
-    "epoch is proven": lambda: [patch.object(collector_streams_sql, "_proven", lambda *_: True)],
+    "epoch is proven": lambda: [patch.object(collector_settle_sql, "proven", lambda *_: True)],
     "conflict is kept": lambda: [patch.object(collector_streams_sql.Streams, "_against_held", lambda *_: [])],
     "bound of epochs": lambda: [patch.object(collector_streams_sql, "_make_room", _nothing)],
-    "bound of rivals": lambda: [patch.object(collector_streams_sql, "MAX_RIVALS", 2**30)],
+    "bound of rivals": lambda: [patch.object(collector_settle_sql, "MAX_RIVALS", 2**30)],
     "horizon": lambda: [patch.object(collector_streams_sql, "HORIZON", 2**30)],
     "size of an event": lambda: [patch.object(event, "MAX_EVENT_BYTES", 2**30)],
     "size of a batch": lambda: [patch.object(collector, "MAX_BATCH_EVENTS", 2**30)],
