@@ -12,6 +12,9 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 3
 # Where it is set, every process that a test starts compiles the product anew, a tenth of a second each.
 unexport PYTHONDONTWRITEBYTECODE
+# Of the fault lab.
+RUNS ?= 100
+SEED ?= 1
 # pytest's 5 says that it ran no test: wrong for the whole suite, right where ARGS chose a part of it.
 MAYBE_NONE := $(if $(ARGS),|| [ $$? -eq 5 ])
 
@@ -24,7 +27,7 @@ PEERS := tests/contract/peers/node_modules/.installed
 WEB_SOURCES := $(shell find web \( -name node_modules -o -name dist -o -name __pycache__ \) -prune -o -type f -print)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup check test test-long bench lock format clean
+.PHONY: help demo setup check test test-long faults bench lock format clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -48,6 +51,9 @@ test: $(DEV) $(SYSTEM) $(WEB) $(PEERS) check ## everything that must hold, in un
 
 test-long: $(DEV) $(SYSTEM) $(WEB) $(PEERS) ## what takes longer: storms, long fuzzing, whole crash runs
 	HYPOTHESIS_PROFILE=explore $(PYTEST) -m long --timeout=3600 $(ARGS)
+
+faults: $(DEV) $(SYSTEM) ## the fault lab: RUNS=10000 SEED=1; a seed that failed alone by ARGS="--only SEED"
+	@nice $(BIN)/python -m tests.faults --runs $(RUNS) --seed $(SEED) $(ARGS)
 
 bench: $(RUNTIME) ## the figures of benchmarks/, as a table; ARGS="--quick" for under a minute each
 	@$(BIN)/python tools/bench.py $(ARGS)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Bring in what the tests need and no package registry carries: the distribution's mosquitto, PostgreSQL, RabbitMQ,
-# Chromium and systemd's own checker of units. Changes nothing where they are there.
+# Chromium, systemd's own checker of units, and what loses packets. Changes nothing where they are there.
 set -eu
 
 missing=
@@ -14,6 +14,8 @@ need() { # need PACKAGE COMMAND...: one of the commands is enough
 }
 
 need mosquitto mosquitto
+need nftables nft
+need iproute2 tc
 need chromium chromium chromium-browser
 need systemd systemd-analyze
 need postgresql pg_ctlcluster

@@ -1,0 +1,125 @@
+"""The disk that forgets: what was synced survives a power cut, and what was not may not."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from locker.sim_control_socket import SimControl
+from tests.faults.disk import BLOCK, Directory, File
+
+ROOT = Path(__file__).parents[2]
+MOUNTED = """
+import asyncio, sys
+from pathlib import Path
+from tests.faults.disk import run_disk
+asyncio.run(run_disk(Path(sys.argv[1]), Path(sys.argv[2]), 1))
+"""
+
+
+def test_a_synced_block_survives_and_one_that_was_not_is_gone():
+    file = File(2, 0o600)
+    file.put(0, b"a" * BLOCK)
+    file.sync()
+    file.put(0, b"b" * BLOCK)
+    file.put(BLOCK, b"c")
+    file.cut(lambda: False)
+    assert bytes(file.data) == b"a" * BLOCK
+
+
+def test_blocks_that_were_not_synced_survive_each_by_itself():
+    file, coin = File(2, 0o600), random.Random(3)
+    file.put(0, b"x" * (BLOCK * 20))
+    file.cut(lambda: coin.random() < 0.5)
+    kinds = {bytes(file.data[at : at + BLOCK]) for at in range(0, len(file.data), BLOCK)}
+    assert kinds == {b"x" * BLOCK, bytes(BLOCK)}
+
+
+def test_what_a_failed_sync_should_have_written_no_later_one_writes():
+    file = File(2, 0o600)
+    file.put(0, b"lost")
+    file.lose_sync()
+    file.put(BLOCK, b"later")
+    file.sync()
+    file.cut(lambda: False)
+    assert bytes(file.data[:4]) == bytes(4)
+    assert bytes(file.data[BLOCK:]) == b"later"
+
+
+def test_names_reach_the_disk_in_their_order_or_with_a_sync():
+    directory = Directory(1, 0o700)
+    directory.change({"a.new": 2})
+    directory.change({"a.new": None, "a": 2})
+    directory.change({"b": 3})
+    directory.cut(2)
+    assert directory.names == {"a": 2}
+    directory.change({"c": 4})
+    directory.sync()
+    directory.cut(0)
+    assert directory.names == {"a": 2, "c": 4}
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[tuple[Path, SimControl]]:
+    """Mounted where only this test's processes see it is not possible from here, so it is unmounted at the end."""
+    if os.geteuid() != 0 or not Path("/dev/fuse").exists():
+        pytest.skip("mounting needs root and FUSE")
+    at, control = tmp_path / "disk", tmp_path / "control"
+    at.mkdir()
+    server = subprocess.Popen([sys.executable, "-c", MOUNTED, str(at), str(control)], cwd=ROOT)
+    deadline = time.monotonic() + 10.0
+    while not control.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    with SimControl(control) as hand:
+        yield at, hand
+    server.send_signal(signal.SIGKILL)
+    server.wait()
+    subprocess.run(["umount", "-l", str(at)], check=True)
+
+
+def test_sqlite_keeps_what_it_committed_through_a_power_cut_and_fails_as_on_a_bad_disk(disk):
+    at, hand = disk
+    database = sqlite3.connect(at / "a.db", isolation_level=None)
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = FULL")
+    database.execute("CREATE TABLE t (x)")
+    database.executemany("INSERT INTO t VALUES (?)", [(number,) for number in range(50)])
+    database.execute("PRAGMA synchronous = OFF")
+    database.execute("INSERT INTO t VALUES ('never synced')")
+    hand.call("cut", survival=0.0)
+    with pytest.raises(sqlite3.OperationalError):
+        database.execute("INSERT INTO t VALUES ('on a disk that is gone')")
+    database.close()
+    again = sqlite3.connect(at / "a.db", isolation_level=None)
+    assert again.execute("SELECT count(*) FROM t").fetchone() == (50,)
+    assert again.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    hand.call("fail", call="sync", times=1)
+    again.execute("PRAGMA synchronous = FULL")
+    with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
+        again.execute("INSERT INTO t VALUES ('not kept')")
+    hand.call("fill")
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        again.execute("INSERT INTO t VALUES (?)", (b"x" * 200_000,))
+    hand.call("heal")
+    again.execute("INSERT INTO t VALUES ('kept')")
+    again.close()
+
+
+def test_a_full_disk_says_so_also_in_its_figures(disk):
+    at, hand = disk
+    hand.call("fill")
+    assert os.statvfs(at).f_bavail == 0
+    with pytest.raises(OSError, match="No space left") as refused:
+        (at / "more").write_bytes(b"x")
+    assert refused.value.errno == errno.ENOSPC

@@ -1,0 +1,311 @@
+"""One world of the lab: every process of the product and all that stands between them, each of which can be struck."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Self, cast
+
+import msgspec
+
+import agents.issuer
+from agents.demo_broker import Mosquitto, find_mosquitto, free_port
+from agents.settings import Broker, IssuerSettings, KnownNode
+from agents.site import Courier, make_keys, write_settings
+from edge.keys_file import read_opening_key
+from locker.sim_control_socket import SimControl
+from tests.crash.bench import ASK_S, Bench, NotInTimeError
+from tests.crash.journal_file import Entry, Letters, read_journal
+from tests.faults.births import Birth, Child, Nursery, set_clock
+from tests.faults.network import Network
+from tests.faults.plan import Powers
+from tests.faults.relay import Relay
+from tests.faults.tables import Tables, read_tables
+
+PATIENCE_S = 20.0
+LOOK_S = ASK_S
+RESTART_S = 0.05
+"""As the units' RestartSec, in small."""
+SERVICES = ("collector", "locker", "cloud-sync")
+MAY_END = {"locker": {"disk", "space"}, "cloud-sync": set[str](), "collector": {"disk-collector"}}
+"""Whose process may end by itself while what is struck: the service manager starts it again."""
+agents.issuer.PRESENCE_S, agents.issuer.ANSWER_S, agents.issuer.OUTCOME_S = 4.0, 4.0, 8.0
+
+
+class Ground(msgspec.Struct, frozen=True):
+    """What was made for a run before it had a loop."""
+
+    directory: Path
+    nursery: Nursery
+    powers: Powers
+    networks: dict[str, Network]
+    """By side; empty where the machine gives none."""
+
+
+class Yard(Bench):
+    """Use as an async context manager. ``struck`` holds what is disturbed now, ``touched`` what has been of late."""
+
+    def __init__(self, ground: Ground, seed: int) -> None:
+        super().__init__(ground.directory)
+        self.ground = ground
+        self._seed = seed
+        self.children: dict[str, Child] = {}
+        self.faults: list[str] = []
+        self.struck: Counter[str] = Counter()
+        self.touched: set[str] = set()
+        self.stopped: set[str] = set()
+        self.relays: dict[str, Relay] = {}
+        self.disks: dict[str, SimControl] = {}
+        self.went_back = False
+        """Whether an older copy of the node's database was put in its place."""
+        self._told: dict[tuple[str, bytes], Entry] = {}
+        self._ports: dict[str, int] = {}
+        self._boundary: tuple[str, int] = ("", 1)
+        self._keepers: set[asyncio.Task[None]] = set()
+        self._ended = False
+
+    # -- beginning and end ---------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        site, ground = self.site, self.ground
+        for each in ("logs", "hub", "clocks", "run"):
+            (site.directory / each).mkdir(parents=True)
+        self.courier: Courier = make_keys(site, wall=time.time())
+        executable = find_mosquitto()
+        assert executable is not None, "the lab needs the distribution's mosquitto"
+        self.broker = Mosquitto(executable, free_port(), site.directory)
+        for side in ("node", "cloud"):
+            await self._relay(side)
+        self._settings()
+        self._letters = Letters(read_opening_key(site.key("hub.pem")))
+        self.clocks = {name: site.directory / "clocks" / name for name in SERVICES}
+        for clock in self.clocks.values():
+            set_clock(clock, 0.0)
+        self._bear("lock-board", str(site.port), str(site.sim_control), str(site.witness))
+        if ground.powers.disk:
+            for name, place in (("node", site.database.parent), ("collector", site.directory / "hub")):
+                await self._mount(name, place)
+        self.broker.start()
+        await self.until("the board", site.port.is_symlink)
+        for name in SERVICES:
+            self.up(name)
+        await self.serving()
+        return self
+
+    async def _relay(self, side: str) -> None:
+        network = self.ground.networks.get(side)
+        listener = network.listener if network else socket.create_server(("127.0.0.1", 0))
+        self.relays[side] = Relay(listener, self.broker.port)
+        self._ports[side] = listener.getsockname()[1]
+        await self.relays[side].start()
+
+    def _settings(self) -> None:
+        site = self.site
+        write_settings(
+            site,
+            broker_port=self._ports["node"],
+            kiosk_port=self._port,
+            protocol=self.broker.protocol,
+            subscribe=self.broker.subscribe,
+            uid=os.getuid(),
+        )
+        node, collector = site.node_toml.read_text(), site.collector_toml.read_text()
+        port = f"port = {self._ports['node']}\n"
+        node = node.replace(port, f"{port}keepalive = 5\n")
+        node = node.replace("repeat_s = 4.0", "repeat_s = 1.0").replace("max_backoff_s = 2.0", "max_backoff_s = 0.4")
+        site.node_toml.write_text(node)
+        collector = collector.replace(port, f"port = {self._ports['cloud']}\nkeepalive = 5\n")
+        site.collector_toml.write_text(collector.replace('"collector.db"', '"hub/collector.db"'))
+
+    @property
+    def collected(self) -> Path:
+        return self.site.directory / "hub" / "collector.db"
+
+    async def _mount(self, name: str, place: Path) -> None:
+        control = self.site.directory / "run" / f"disk-{name}.sock"
+        self._bear(f"disk-{name}", str(place), str(control), str(self._seed))
+        await self.until(f"the {name}'s disk", control.exists)
+        self.disks[name] = SimControl(control)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._ended = True
+        for child in reversed(list(self.children.values())):
+            child.signal(signal.SIGCONT)
+            await child.kill()
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        self.broker.stop()
+        for relay in self.relays.values():
+            await relay.stop()
+        self.board.close()
+        for disk in self.disks.values():
+            disk.close()
+
+    # -- processes -----------------------------------------------------------------------------------------------------
+
+    def _bear(self, name: str, *arguments: str, **more: Any) -> Child:
+        role = "disk" if name.startswith("disk-") else name
+        log = str(self.site.directory / "logs" / f"{name}.log")
+        child = self.ground.nursery.born(name, Birth(role, arguments, log, **more))
+        self.children[name] = child
+        return child
+
+    def up(self, name: str) -> None:
+        """Start a process of the product, as the service manager does: when it ends by itself, again."""
+        network = self.ground.networks.get({"cloud-sync": "node", "collector": "cloud"}.get(name, ""))
+        config = self.site.collector_toml if name == "collector" else self.site.node_toml
+        more: dict[str, Any] = {"network": network.pid if network else 0, "clock": str(self.clocks[name])}
+        trapped = name == "locker" and self._boundary[0] != ""
+        if name == "locker":
+            more["boundary"], more["nth"] = self._boundary
+            self._boundary = ("", 1)
+            self.lives.append(time.monotonic())
+        child = self._bear(name, str(config), **more)
+        if trapped:
+            self.strike("boundary")
+        if name == "locker":
+            self.life = cast("Any", child)
+        keeper = asyncio.create_task(self._keep(child, trapped=trapped))
+        self._keepers.add(keeper)
+        keeper.add_done_callback(self._keepers.discard)
+
+    async def _keep(self, child: Child, *, trapped: bool) -> None:
+        name = child.name
+        await child.ended.wait()
+        if trapped:
+            self.calm("boundary")
+        if self._ended or child.killed or self.children[name] is not child:
+            return
+        if not trapped and not MAY_END[name] & (set(self.struck) | self.touched):
+            self.faults.append(f"{name} ended by itself; see {self.site.directory}/logs/{name}.log")
+        if name == "locker":
+            self.strike(name)
+            await self._quiet()
+        await asyncio.sleep(RESTART_S)
+        if self.children[name] is child:
+            await self.again(name)
+
+    def trap(self, boundary: str, nth: int) -> None:
+        """The next life of the locker agent ends by kill -9 there."""
+        self._boundary = (boundary, nth)
+
+    async def kill(self, *names: str) -> None:  # type: ignore[override]
+        """Kill -9, all at once."""
+        for name in names:
+            self.struck[name] += 1
+            self.touched.add(name)
+        await asyncio.gather(*(self.children[name].kill() for name in names))
+        self.stopped -= set(names)
+        if "locker" in names:
+            await self._quiet()
+
+    async def again(self, *names: str) -> None:
+        """Start what was killed; the locker counts as struck until it serves."""
+        for name in names:
+            self.up(name)
+        if "locker" in names:
+            await self.serving()
+        for name in names:
+            self.calm(name)
+
+    def calm(self, name: str) -> None:
+        self.struck[name] -= 1
+        self.struck += Counter()
+
+    def strike(self, name: str) -> None:
+        self.struck[name] += 1
+        self.touched.add(name)
+
+    async def _quiet(self) -> None:
+        """After a death of the agent the board still reads what was on the wire."""
+        for _ in range(2):
+            await asyncio.sleep(0.03)
+            self.board.call("doors")
+
+    # -- looking -------------------------------------------------------------------------------------------------------
+
+    def present(self) -> list[Entry]:
+        """What the node's journal holds now. Raises ``sqlite3.Error`` while it cannot be read."""
+        now = read_journal(self.site.database)
+        for entry in now:
+            self._told.setdefault((entry.epoch, entry.digest), entry)
+        return now
+
+    def entries(self) -> list[Entry]:
+        """Everything that the journal has ever told the lab, whatever became of it since."""
+        with contextlib.suppress(sqlite3.Error):
+            self.present()
+        epochs = list(dict.fromkeys(epoch for epoch, _ in self._told))
+        return sorted(self._told.values(), key=lambda entry: (epochs.index(entry.epoch), entry.seq))
+
+    async def read(self) -> list[Entry]:
+        """What the journal holds now, also where it has to be waited for."""
+
+        async def readable() -> bool:
+            try:
+                self.present()
+            except sqlite3.Error:
+                return False
+            return True
+
+        if not await self.until_true("the journal", readable):
+            raise NotInTimeError("the journal cannot be read")
+        return self.present()
+
+    def tables(self) -> Tables:
+        return read_tables(self.site.database, self.collected)
+
+    async def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+        try:
+            return await asyncio.wait_for(super().ask(method, path, body), PATIENCE_S)
+        except (TimeoutError, http.client.HTTPException):
+            return 0, {}
+
+    async def until_true(self, what: str, true: Callable[[], Awaitable[bool]], patience: float = PATIENCE_S) -> bool:
+        """Wait for what need not come while something is struck; whether it came."""
+        deadline = time.monotonic() + patience
+        while not await true():
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(LOOK_S)
+        return True
+
+    def issuer(self) -> IssuerSettings:
+        """Whoever sends commands, straight at the broker."""
+        site = self.site
+        return IssuerSettings(
+            name="staff",
+            key="keys/issuer.pem",
+            broker=Broker(host="127.0.0.1", port=self.broker.port, protocol="5", keepalive=5),
+            nodes=(KnownNode(tenant=site.tenant, name=site.name, role_key="keys/role.jwk"),),
+        )
+
+    # -- copies --------------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def copied(place: Path) -> dict[str, bytes]:
+        """The files of a store whose process is gone or stands still. Companions that only a process needs stay out."""
+        return {path.name: path.read_bytes() for path in sorted(place.iterdir()) if not path.name.endswith("-shm")}
+
+    @staticmethod
+    def put_back(place: Path, files: dict[str, bytes]) -> None:
+        for path in place.iterdir():
+            path.unlink()
+        for name, content in files.items():
+            (place / name).write_bytes(content)
+            descriptor = os.open(place / name, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.close(descriptor)
+        directory = os.open(place, os.O_RDONLY)
+        os.fsync(directory)
+        os.close(directory)
