@@ -32,9 +32,9 @@ class Entry(NamedTuple):
 GENESIS = bytes(32)
 
 
-def read_journal(database: Path) -> list[Entry]:
-    """Every audit event of the node, oldest epoch first; the file is only read."""
-    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=20.0)
+def read_journal(database: Path, patience: float = 20.0) -> list[Entry]:
+    """Every audit event of the node, oldest epoch first; the file is only read. ``patience`` in seconds for a lock."""
+    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=patience)
     try:
         rows = connection.execute(
             "SELECT epoch.id, seq, body, hash FROM event JOIN epoch ON epoch.no = epoch_no"

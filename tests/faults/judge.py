@@ -65,22 +65,31 @@ def unheld(now: list[Entry], tables: Tables) -> list[Entry]:
 
 
 def journal_faults(
-    told: list[Entry], now: list[Entry], tables: Tables, result: Count, *, put_back: bool
+    told: list[Entry],
+    now: list[Entry],
+    tables: Tables,
+    result: Count,
+    *,
+    put_back: bool,
+    foreign: list[Entry],
 ) -> Iterator[str]:
-    """What is wrong between the node's journal and what the collector holds, all being healed and at rest."""
+    """What is wrong between the node's journal and what the collector holds, all being healed and at rest.
+
+    ``foreign`` is what a clone of the node told under the same name.
+    """
     yield from chain_faults(now)
     if result.produced != result.held + result.pending + result.dropped + result.disputed:
         yield f"the count does not come out: {result}"
     if result.pending:
         yield f"{result.pending} audit events are not held"
-    if (result.dropped or result.disputed) and not put_back:
+    if (result.dropped and not put_back) or (result.disputed and not (put_back or foreign)):
         yield f"{result.dropped} audit events that the journal had told are nowhere, {result.disputed} are disputed"
     there = {(entry.epoch, entry.digest) for entry in now}
     ahead = [e for e in told if is_held(e, tables) and (e.epoch, e.digest) not in there]
     if ahead and "rolled_back" not in tables.causes:
         yield f"the collector holds {len(ahead)} events that the node has not, and no epoch says why: {tables.causes}"
     yield from untold_forks(now, tables)
-    bodies = {(entry.epoch, entry.seq, entry.body) for entry in told}
+    bodies = {(entry.epoch, entry.seq, entry.body) for entry in [*told, *foreign]}
     for (epoch, seq), body in tables.audit.items():
         if (epoch, seq, body) not in bodies:
             yield f"the collector holds an audit event {seq} of {epoch} that the node never wrote"

@@ -80,8 +80,6 @@ BOUNDARIES = (
     *("before:pulse", "after:pulse", "before:ack", "after:ack", "after:parcel.collected"),
 )
 JUMPS_S = (10 * 365 * 86_400, -10 * 365 * 86_400, 86_400, -86_400, 7200, -7200, 90)
-RARE = frozenset({Kind.CLONE})
-"""A run has at most one of them: it starts a second node."""
 
 
 class Powers(msgspec.Struct, frozen=True):
@@ -138,7 +136,7 @@ def _step(chance: random.Random, act: Act, struck: bool) -> Step:
 
 
 def _fault(chance: random.Random) -> Fault:
-    kind = chance.choice([kind for kind in Kind if kind not in RARE])
+    kind = chance.choice(list(Kind))
     return Fault(
         kind,
         chance.choice(list(Moment)),

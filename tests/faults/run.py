@@ -16,7 +16,6 @@ import msgspec
 
 from edge.errors import LastmileError
 from tests.crash.bench import NotInTimeError
-from tests.crash.journal_file import Entry
 from tests.faults import births, judge, linux, network
 from tests.faults.hostile import Hostile
 from tests.faults.judge import Count
@@ -24,6 +23,7 @@ from tests.faults.network import Network
 from tests.faults.people import People
 from tests.faults.plan import Moment, Plan, Powers, draw_plan
 from tests.faults.strikes import Strikes
+from tests.faults.tables import Tables
 from tests.faults.yard import Ground, Yard
 
 HELD_S = 30.0
@@ -142,7 +142,7 @@ class Run:
             if not self._strikes.consumer_lost:
                 self.outcome.faults += judge.leading_cursors(tables)
             wrong = [*judge.unheld(entries, tables), *judge.plain_faults(tables)]
-            wrong += judge.presence_faults(tables, _session(entries))
+            wrong += await self._presence_faults(tables)
             wrong += judge.untold_forks(entries, tables)
             return not wrong or bool(self.outcome.faults)
 
@@ -157,9 +157,16 @@ class Run:
         self.outcome.unknown = judge.counted_outcomes(history)[1]
         lost = judge.lost_attempts(told, now) if yard.went_back else set()
         self.outcome.faults += [fault for fault in history.faults() if not self._forgotten(fault, lost)]
-        self.outcome.faults += judge.journal_faults(told, now, tables, self.outcome.count, put_back=yard.went_back)
-        self.outcome.faults += judge.presence_faults(tables, _session(now))
+        self.outcome.faults += judge.journal_faults(
+            told, now, tables, self.outcome.count, put_back=yard.went_back, foreign=yard.foreign
+        )
+        self.outcome.faults += await self._presence_faults(tables)
         self.outcome.faults += judge.command_faults(history, self._people.results)
+
+    async def _presence_faults(self, tables: Tables) -> list[str]:
+        """Whoever has a copy of the card may be believed to be the node: it has begun the newest epoch."""
+        session = await self._yard.session()
+        return [] if self._yard.foreign else list(judge.presence_faults(tables, session))
 
     def _forgotten(self, fault: str, lost: set[str]) -> bool:
         """Whether only the lab can know it, because an older database was put back: used codes are taken again."""
@@ -173,10 +180,6 @@ class Run:
         out.acts = len(acts)
         out.honest = sum(not act.hit for act in acts)
         out.failed = [f"{act.act}: {act.told}" for act in acts if not act.hit and not act.fine]
-
-
-def _session(entries: list[Entry]) -> str:
-    return str(entries[-1].event["session"]) if entries else ""
 
 
 def prepare(directory: Path, powers: Powers) -> Ground:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tests.faults.births import set_clock
+from tests.faults.clone import Clone
 from tests.faults.hostile import Hostile
 from tests.faults.plan import BOUNDARIES, JUMPS_S, Fault, Kind, Plan
 from tests.faults.relay import Way
@@ -65,6 +66,7 @@ class Strikes:
             Kind.CLOCK: self._clock,
             Kind.ROLLED_BACK: self._roll_back,
             Kind.CONSUMER_LOST: self._lose_rows,
+            Kind.CLONE: self._clone,
             Kind.REPLAY: self._replay,
             Kind.FORGE: self._forge,
             Kind.LOCK_STUCK: self._door("stuck", pulses=3),
@@ -83,7 +85,7 @@ class Strikes:
         yard = self._yard
         if Kind.ROLLED_BACK in self._wants_copies and not yard.struck["disk"]:
             await yard.children["locker"].halt()
-            self._node_copy = {n: b for n, b in yard.copied(yard.site.database.parent).items() if "reserve" not in n}
+            self._node_copy = self._copy_of_node()
             yard.children["locker"].signal(signal.SIGCONT)
             self._node_calls = len(yard.calls)
         if Kind.CONSUMER_LOST in self._wants_copies and not self._collector_copy:
@@ -262,6 +264,21 @@ class Strikes:
         yard.put_back(place, files)
         await yard.again("locker")
         self._presence_late()
+
+    async def _clone(self, _: Fault, chance: random.Random) -> None:
+        """Another machine with a copy of the card serves for a while, under the same name at the same broker."""
+        yard = self._yard
+        yard.strike("link-node")
+        await yard.children["locker"].halt()
+        files = self._copy_of_node()
+        yard.children["locker"].signal(signal.SIGCONT)
+        number = self.done[Kind.CLONE.value]
+        yard.foreign += await Clone(yard, number).live(files, deposits=chance.choice((0, 1, 2)))
+        await self._reconnected("link-node")
+
+    def _copy_of_node(self) -> dict[str, bytes]:
+        files = self._yard.copied(self._yard.site.database.parent)
+        return {name: content for name, content in files.items() if "reserve" not in name}
 
     async def _lose_rows(self, _: Fault, __: random.Random) -> None:
         yard = self._yard

@@ -11,6 +11,7 @@ import msgspec
 
 from edge.schema_sql import CLASS_NUMBERS, last_seq
 
+LOCK_S = 0.5
 Place = tuple[str, str]
 """epoch, class"""
 
@@ -38,7 +39,7 @@ class Tables(msgspec.Struct):
 def read_tables(node: Path, collector: Path) -> Tables:
     """The node first: what it thinks is held, the collector held before. Raises ``sqlite3.Error`` while one is away."""
     found = Tables()
-    with closing(sqlite3.connect(f"file:{node}?mode=ro", uri=True, timeout=5.0)) as sql:
+    with closing(sqlite3.connect(f"file:{node}?mode=ro", uri=True, timeout=LOCK_S)) as sql:
         sql.execute("BEGIN")
         names = {number: name.value for name, number in CLASS_NUMBERS.items()}
         for number, epoch in sql.execute("SELECT no, id FROM epoch ORDER BY no").fetchall():
@@ -47,7 +48,7 @@ def read_tables(node: Path, collector: Path) -> Tables:
                 found.last[epoch, name] = last_seq(sql, number, kind)
         query = "SELECT epoch.id, class, seq FROM cursor JOIN epoch ON epoch.no = epoch_no"
         found.cursors = {(epoch, names[kind]): seq for epoch, kind, seq in sql.execute(query)}
-    with closing(sqlite3.connect(f"file:{collector}?mode=ro", uri=True, timeout=5.0)) as sql:
+    with closing(sqlite3.connect(f"file:{collector}?mode=ro", uri=True, timeout=LOCK_S)) as sql:
         sql.execute("BEGIN")
         _read_collector(sql, found)
     return found

@@ -21,7 +21,10 @@ import agents.issuer
 from agents.demo_broker import Mosquitto, find_mosquitto, free_port
 from agents.settings import Broker, IssuerSettings, KnownNode
 from agents.site import Courier, make_keys, write_settings
+from edge import link_socket
+from edge.errors import DeviceError, ProtocolError
 from edge.keys_file import read_opening_key
+from edge.link import Hello, Welcome
 from locker.sim_control_socket import SimControl
 from tests.crash.bench import ASK_S, Bench, NotInTimeError
 from tests.crash.journal_file import Entry, Letters, read_journal
@@ -33,11 +36,13 @@ from tests.faults.tables import Tables, read_tables
 
 PATIENCE_S = 20.0
 LOOK_S = ASK_S
+LOCK_S = 0.5
+"""Whoever reads a store beside a process that has just died may not take its locks, and has to come again."""
 RESTART_S = 0.05
 """As the units' RestartSec, in small."""
 SERVICES = ("collector", "locker", "cloud-sync")
 MAY_END = {"locker": {"disk", "space"}, "cloud-sync": set[str](), "collector": {"disk-collector"}}
-"""Whose process may end by itself while what is struck: the service manager starts it again."""
+"""Whose process may end by itself once what was struck: the service manager starts it again."""
 agents.issuer.PRESENCE_S, agents.issuer.ANSWER_S, agents.issuer.OUTCOME_S = 4.0, 4.0, 8.0
 
 
@@ -52,7 +57,8 @@ class Ground(msgspec.Struct, frozen=True):
 
 
 class Yard(Bench):
-    """Use as an async context manager. ``struck`` holds what is disturbed now, ``touched`` what has been of late."""
+    """Use as an async context manager. ``struck`` holds what is disturbed now, ``touched`` what has been
+    since the present act began, ``ever`` what has been at all."""
 
     def __init__(self, ground: Ground, seed: int) -> None:
         super().__init__(ground.directory)
@@ -62,9 +68,12 @@ class Yard(Bench):
         self.faults: list[str] = []
         self.struck: Counter[str] = Counter()
         self.touched: set[str] = set()
+        self.ever: set[str] = set()
         self.stopped: set[str] = set()
         self.relays: dict[str, Relay] = {}
         self.disks: dict[str, SimControl] = {}
+        self.foreign: list[Entry] = []
+        """What a clone of the node told."""
         self.went_back = False
         """Whether an older copy of the node's database was put in its place."""
         self._told: dict[tuple[str, bytes], Entry] = {}
@@ -127,6 +136,10 @@ class Yard(Bench):
         site.collector_toml.write_text(collector.replace('"collector.db"', '"hub/collector.db"'))
 
     @property
+    def kiosk_port(self) -> int:
+        return self._port
+
+    @property
     def collected(self) -> Path:
         return self.site.directory / "hub" / "collector.db"
 
@@ -160,6 +173,13 @@ class Yard(Bench):
         self.children[name] = child
         return child
 
+    def bear_beside(self, role: str, name: str, arguments: tuple[str, ...], *, behind: str = "") -> Child:
+        """A process that is not the node's or the collector's; ``behind`` names the link that it shares."""
+        network = self.ground.networks.get(behind)
+        log = str(self.site.directory / "logs" / f"{name}.log")
+        birth = Birth(role, arguments, log, network=network.pid if network else 0)
+        return self.ground.nursery.born(name, birth)
+
     def up(self, name: str) -> None:
         """Start a process of the product, as the service manager does: when it ends by itself, again."""
         network = self.ground.networks.get({"cloud-sync": "node", "collector": "cloud"}.get(name, ""))
@@ -186,7 +206,7 @@ class Yard(Bench):
             self.calm("boundary")
         if self._ended or child.killed or self.children[name] is not child:
             return
-        if not trapped and not MAY_END[name] & (set(self.struck) | self.touched):
+        if not trapped and not MAY_END[name] & self.ever:
             self.faults.append(f"{name} ended by itself; see {self.site.directory}/logs/{name}.log")
         if name == "locker":
             self.strike(name)
@@ -202,8 +222,7 @@ class Yard(Bench):
     async def kill(self, *names: str) -> None:  # type: ignore[override]
         """Kill -9, all at once."""
         for name in names:
-            self.struck[name] += 1
-            self.touched.add(name)
+            self.strike(name)
         await asyncio.gather(*(self.children[name].kill() for name in names))
         self.stopped -= set(names)
         if "locker" in names:
@@ -225,6 +244,7 @@ class Yard(Bench):
     def strike(self, name: str) -> None:
         self.struck[name] += 1
         self.touched.add(name)
+        self.ever.add(name)
 
     async def _quiet(self) -> None:
         """After a death of the agent the board still reads what was on the wire."""
@@ -236,7 +256,7 @@ class Yard(Bench):
 
     def present(self) -> list[Entry]:
         """What the node's journal holds now. Raises ``sqlite3.Error`` while it cannot be read."""
-        now = read_journal(self.site.database)
+        now = read_journal(self.site.database, LOCK_S)
         for entry in now:
             self._told.setdefault((entry.epoch, entry.digest), entry)
         return now
@@ -261,6 +281,19 @@ class Yard(Bench):
         if not await self.until_true("the journal", readable):
             raise NotInTimeError("the journal cannot be read")
         return self.present()
+
+    async def session(self) -> str:
+        """Of the locker agent that runs now, as it tells whoever stands at its socket; "" while it does not answer."""
+        try:
+            agent = await link_socket.connect(self.site.socket)
+        except DeviceError:
+            return ""
+        try:
+            return cast("Welcome", await agent.ask(Hello)).session
+        except (DeviceError, ProtocolError):
+            return ""
+        finally:
+            await agent.close()
 
     def tables(self) -> Tables:
         return read_tables(self.site.database, self.collected)
