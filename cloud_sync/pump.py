@@ -2,7 +2,7 @@
 
 The pump never sees the network or the clock: ``next_step`` says what to do, and it is told what came of it. What the
 role agent answers to one ``Ask`` is one load; a load whose every message has its PUBACK moves the send position, which
-never goes back.
+goes back only with the journal itself.
 
 A message that the broker does not take is judged by ``cloud_sync.refusal``. A broker may also end the connection over
 one, and again after every reconnect: where connections end twice in a row with the same message in flight, events go
@@ -147,7 +147,10 @@ class Pump:
             for view in views:
                 acked, last = view.classes.get(event_class.value, (0, 0))
                 key = (event_class, view.epoch)
-                stream = self._streams.get(key) or Stream(view.epoch, event_class, acked, self._repeat_after)
+                stream = self._streams.get(key)
+                if stream is None or acked < stream.acked or last < stream.head:
+                    # Of an older file put in its place nothing has been sent: what it holds may be another history.
+                    stream = Stream(view.epoch, event_class, acked, self._repeat_after)
                 stream.acknowledge(acked, now)
                 stream.dry = stream.dry and last <= stream.head
                 streams[key] = stream

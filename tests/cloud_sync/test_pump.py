@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import deque
 
@@ -290,3 +291,22 @@ def test_whatever_happens_nothing_is_left_out_and_the_position_never_goes_back(d
     for each in EventClass:
         assert bench.pump.position(epoch.id, each) == epoch.last[each]
         assert set(bench.events()) >= set(epoch.bodies(each))
+
+
+def test_what_an_older_file_put_in_its_place_goes_on_with_is_sent_too():
+    """Its numbers have been given before, so the position has passed them; the consumer has to see that they differ."""
+    epoch = Epoch(KEY)
+    bench = Bench(epoch)
+    older = copy.deepcopy(epoch)
+    for _ in range(3):
+        epoch.add(AUDIT)
+    bench.pump.wake()
+    bench.run(1)
+    epoch.acked[AUDIT] = epoch.last[AUDIT]
+    bench.tell()
+    bench.epochs = (older,)
+    another = older.add(AUDIT, data={"of": "another history"})
+    bench.tell()
+    since = len(bench.sent)
+    bench.run(1)
+    assert another in bench.events(since)
