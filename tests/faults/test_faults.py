@@ -22,7 +22,7 @@ FEW = 16
 SAID = {
     "pulse_before_commit": (8, "no commit announced it"),
     "recover_pulses_again": (13, "no commit announced it"),
-    "drop_one_event": (4, "it has 0 outcomes"),
+    "drop_one_event": (2, "it has 0 outcomes"),
     "sent_is_held": (2, "the node's cursor of"),
     "ack_before_commit": (2, "the node's cursor of"),
 }
