@@ -10,7 +10,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from agents.issuer import NoAnswer, open_door
+import msgspec
+
+from agents.issuer import NoAnswer, Refused, at_desk
 from cloud_sync.ports import BrokerLost
 from edge.result import Result, Status
 from edge.system_clock import SystemClock
@@ -170,17 +172,21 @@ class People:
         await self._tidy()
 
     async def _opened_by_command(self, door: str, said: list[str]) -> Result | None:
+        """With an outbox of its own: what is asked in this act is not asked again in the next."""
         site = self._yard.site
+        settings = msgspec.structs.replace(self._yard.issuer(), outbox=f"outbox-{self._door}.db")
+
+        def say(step: str, **_facts: object) -> None:
+            if step != "waiting":
+                said.append(step)
+
         try:
-            return await open_door(
-                self._yard.issuer(),
-                site.node,
-                door,
-                base=site.directory,
-                clock=SystemClock(),
-                random=os.urandom,
-                say=said.append,
-            )
+            async with at_desk(
+                settings, site.directory, clock=SystemClock(), random=os.urandom, say=say, only=site.node
+            ) as desk:
+                return (await desk.open(site.node, door)).word
+        except Refused as refused:
+            return refused.result
         except (NoAnswer, BrokerLost):
             return None
 
