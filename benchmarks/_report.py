@@ -15,7 +15,8 @@ from rich.table import Table
 class Figure:
     """One measured figure. ``ratio`` is ours to ``baseline``'s in the same run; ``goal`` is meant for the ratio.
 
-    Where there is no baseline, it is meant for the value. ``at_least``: more is better.
+    Where there is no baseline, it is meant for the value. ``at_least``: more is better. A figure without a goal is told
+    for its own sake.
     """
 
     name: str
@@ -23,11 +24,13 @@ class Figure:
     unit: str
     baseline: float | None
     ratio: float | None
-    goal: float
+    goal: float | None = None
     at_least: bool = False
 
     @property
     def met(self) -> bool:
+        if self.goal is None:
+            return True
         reached = self.value if self.ratio is None else self.ratio
         return reached >= self.goal if self.at_least else reached <= self.goal
 
@@ -45,9 +48,8 @@ def report(figures: Sequence[Figure], arguments: argparse.Namespace) -> None:
         for each in figures:
             baseline = "" if each.baseline is None else f"{each.baseline:.4g}"
             ratio = "" if each.ratio is None else f"{each.ratio:.2f}"
-            goal = f"{'>=' if each.at_least else '<='} {each.goal:g}"
-            table.add_row(
-                each.name, f"{each.value:.4g} {each.unit}", baseline, ratio, goal, "yes" if each.met else "no"
-            )
+            goal = "" if each.goal is None else f"{'>=' if each.at_least else '<='} {each.goal:g}"
+            met = "" if each.goal is None else "yes" if each.met else "no"
+            table.add_row(each.name, f"{each.value:.4g} {each.unit}", baseline, ratio, goal, met)
         Console().print(table)
     print(json.dumps({"figures": [each.line() for each in figures]}))

@@ -13,7 +13,7 @@ import msgspec
 
 from cloud_sync.client_sim import SimBroker
 from cloud_sync.node_sim import SimAgent
-from cloud_sync.pump import Pacing
+from cloud_sync.pump import REPEAT_AFTER, Pacing
 from cloud_sync.service import CloudSync
 from cloud_sync.session import LinkState
 from edge.clock import Clock
@@ -24,14 +24,13 @@ from edge.keys import SigningKey
 DOORS = 16
 """Of each simulated locker."""
 SEED = 1
-REPEAT_S = 120.0
-"""Patience before what is not acknowledged goes again: a storm's own delays must not look like losses."""
 
 
 class FleetSettings(msgspec.Struct, frozen=True):
     """``certificates`` holds ``{node}.pem`` and ``{node}.key`` for every node beside ``ca.pem``.
 
-    ``events_per_minute`` is what each node tells; ``ramp_s`` over how many seconds the nodes start.
+    ``events_per_minute`` is what each node tells; ``ramp_s`` over how many seconds the nodes start;
+    ``repeat_s`` is ``Pacing.repeat_after``.
     """
 
     host: str
@@ -42,6 +41,7 @@ class FleetSettings(msgspec.Struct, frozen=True):
     consumer: str = "hub"
     events_per_minute: float = 1.0
     ramp_s: float = 10.0
+    repeat_s: float = REPEAT_AFTER
     keepalive_s: int = 60
 
 
@@ -132,7 +132,7 @@ class Fleet:
         sync = CloudSync(
             open_agent=open_agent,
             broker=broker,
-            pacing=Pacing(repeat_after=REPEAT_S),
+            pacing=Pacing(repeat_after=settings.repeat_s),
             clock=self._clock,
             random=self._rng.random,
             new_token=lambda: self._rng.randbytes(8).hex(),

@@ -38,6 +38,7 @@ from edge.link import (
     PULL_BYTES,
     Answer,
     Events,
+    Fault,
     Held,
     HeldAnswer,
     Hello,
@@ -47,9 +48,12 @@ from edge.link import (
     Offer,
     OfferAnswer,
     Out,
+    Passed,
     Pull,
     Request,
     Serving,
+    Unsendable,
+    Vouch,
     Wake,
     Welcome,
 )
@@ -97,14 +101,15 @@ class SimAgent:
         """What is not acknowledged: seq, body, hash."""
         self._pushes: asyncio.Queue[Wake | Out | Serving] = asyncio.Queue()
         self._append(BEGUN, "journal", JournalBegun("", None, "new"))
+        self._seal()
 
     def tell(self, door: str) -> None:
         """Something happened at ``door``; it is sealed with what came before it."""
         self._append("locker.door.opened", door, Told(door, self.produced))
-        self._append(SEALED, "journal", JournalSealed(self._sealed + 1, self._key.kid, {self._consumer: 1}))
+        self._seal()
         self._pushes.put_nowait(Wake())
 
-    async def ask(self, make: Callable[[int], Request]) -> Answer:
+    async def ask(self, make: Callable[[int], Request]) -> Answer:  # noqa: PLR0911  one for each kind of request
         request = make(0)
         match request:
             case Hello(n):
@@ -118,6 +123,10 @@ class SimAgent:
                 return self._held(request)
             case Offer(n):
                 return OfferAnswer(n, ())
+            case Passed(n) | Unsendable(n):
+                return HeldAnswer(n, "", self._views(), ())
+            case Vouch(n):
+                return Fault(n, "no_vouching")
 
     async def next_push(self) -> Wake | Out | Serving:
         return await self._pushes.get()
@@ -179,6 +188,9 @@ class SimAgent:
         self.acked = seq
         while self._kept and self._kept[0][0] <= seq:
             self._kept.popleft()
+
+    def _seal(self) -> None:
+        self._append(SEALED, "journal", JournalSealed(self._sealed + 1, self._key.kid, {self._consumer: 1}))
 
     def _append(self, kind: str, subject: str, data: msgspec.Struct) -> None:
         clock = self._clock

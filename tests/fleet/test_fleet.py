@@ -8,7 +8,7 @@ from pathlib import Path
 from cloud_sync.client_mqtt import MqttBroker
 from cloud_sync.collector import load_nodes
 from cloud_sync.collector_asyncio import Collector
-from cloud_sync.collector_sql import CollectorStore
+from cloud_sync.collector_open_sql import open_store
 from cloud_sync.fleet_sim import Fleet, FleetSettings, names
 from edge.acks import sign_ack
 from edge.keys import SigningKey
@@ -43,7 +43,7 @@ async def test_a_broker_that_dies_under_a_fleet_loses_nothing_and_strands_nobody
     issuers = trust.issuers(trust.entry(name="hub", jwk=ACK.public.jwk(), scopes=("ack",), nodes=(f"{TENANT}_*",)))
     settings = FleetSettings("127.0.0.1", mosquitto.port, TENANT, chosen, tmp_path, events_per_minute=60.0, ramp_s=0.2)
     fleet = Fleet(settings, ROLE, issuers, SystemClock())
-    store = CollectorStore(str(tmp_path / "collector.db"), consumer="hub", clock=SystemClock())
+    store = open_store(str(tmp_path / "collector.db"), consumer="hub", clock=SystemClock())
     await store.open()
     tls = authority.issue("hub-1")
     collector = Collector(
