@@ -131,6 +131,10 @@ class World:
                 [*processes.COMMAND, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=out, stderr=out
             )
 
+    def pid(self, name: str) -> int:
+        """Of a process that ``run`` started."""
+        return self._running[name].pid
+
     def kill(self, name: str) -> None:
         """Kill -9."""
         process = self._running[name]
