@@ -100,6 +100,9 @@ def final_line(outcome: Outcome, *, json: bool) -> str:
         facts = {"step": "outcome", "id": entry.jti, "state": outcome.state.value, "reason": reason}
         return _json(facts | {"final": outcome.final, "data": word.data if word is not None else {}})
     line = f"{outcome.state.value}{': ' + reason if reason else ''}"
+    if outcome.state is State.UNKNOWN and word is not None and word.data:
+        # What the sensors say: whoever goes there wants to know it.
+        line += f" {_json(word.data)}"
     if outcome.final:
         return line
     return f"{line}; {entry.jti} is kept and waits for {entry.node}: lastmile command resume"

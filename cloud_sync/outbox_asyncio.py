@@ -80,6 +80,7 @@ class Outbox:
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
         self._questions: dict[str, Result | None] = {}
+        self._told: dict[str, State] = {}
         self.interrupted: LastmileError | None = None
         """Why there is no connection now; None while there is one, and before the first."""
         self.listening = False
@@ -323,8 +324,11 @@ class Outbox:
             self._schedule.remove(jti, now)
         elif word is not None and word.status is Status.ACCEPTED and entry is not None:
             self._schedule.accepted(jti, now)
-        if entry is not None:
+        if entry is not None and self._told.get(jti) is not state:
+            self._told[jti] = state
             self._tell(Outcome(entry, state, word))
+        if state in FINAL:
+            self._told.pop(jti, None)
         self._wake.set()
         self._stir()
 
