@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.certificate import read_request
 from edge.credentials_systemd import credential_or
 from edge.enrolled_file import read_enrolled
 from edge.enrolment import Enrolled, check_terms
@@ -20,7 +21,7 @@ from edge.identity_file import CODE_KEY_BYTES, begin, install, read_draft, read_
 from edge.issuers import read_issuers
 from edge.keys import SigningKey
 from locker.pickup_code import KEY_BYTES
-from tests.enrolment.rig import HUB, ROOT, Asker, Office, changed, issuers
+from tests.enrolment.rig import HUB, ROOT, Office, changed, issuers
 
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.symlink", "os.chmod", "os.rmdir", "shutil.rmtree"}
 """Audit events (PEP 578) of what changes a disk; an ``open`` for reading is one more place to die at."""
@@ -38,10 +39,10 @@ def directory(tmp_path: Path) -> Path:
 
 def answer_for(office: Office, directory: Path) -> Enrolled:
     """What the service says to the request that lies in ``directory``."""
-    draft = read_draft(directory)
-    desk, asker = office.desk(), Asker(draft.identity.name, draft.role)
-    asker.tls, asker.request = draft.tls, draft.request
-    return desk.enrol(asker.asks(desk.claim(asker.node, hours=1)))
+    request = read_request(read_draft(directory).request)
+    chain = office.authority.client(request, random=os.urandom, wall=office.wall, days=90)
+    authority = office.root_pem.decode()
+    return Enrolled(chain.decode(), authority, (ROOT.public.jwk(),), office.issuers, 3, HUB.public.jwk())
 
 
 def enrol(office: Office, directory: Path, **begun: bool) -> Enrolled:
@@ -81,8 +82,12 @@ def killed_at(step: int, work: Callable[[], object]) -> bool:
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
-def test_kill_9_anywhere_leaves_a_whole_identity_and_a_way_on(office, directory):
-    """Re-enrolment, killed before each of its acts in turn: what is in force is the old or the new, never a mixture."""
+def test_kill_9_anywhere_leaves_a_whole_identity_and_a_way_on(office, directory, monkeypatch):
+    """Re-enrolment, killed before each of its acts in turn: what is in force is the old or the new, never a mixture.
+
+    A killed process loses nothing that it wrote, so nothing is waited for to reach the disk.
+    """
+    monkeypatch.setattr(os, "fsync", lambda _fd: None)
     enrol(office, directory)
     code = (directory / "current" / "role" / "code.key").read_bytes()
     step, finished = 0, 0
