@@ -20,14 +20,10 @@ from urllib.parse import quote, urlsplit
 
 import aio_pika
 import msgspec
-from aio_pika.exceptions import (
-    AMQPConnectionError,
-    ChannelInvalidStateError,
-    ProbableAuthenticationError,
-)
+from aio_pika.exceptions import AMQPError, DeliveryError, ProbableAuthenticationError
 
 from cloud_sync.client_mqtt import is_loopback
-from cloud_sync.ports import MAX_IN_FLIGHT, BrokerLost, BrokerRefused, Message, Will
+from cloud_sync.ports import FAILURE, MAX_IN_FLIGHT, BrokerLost, BrokerRefused, Message, Will
 from edge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,15 +39,8 @@ ANSWER_S = 10.0
 """Seconds for an answer of the broker. A quorum queue without its majority gives none."""
 PROTOCOL_LIMIT = 128 * 1024 * 1024
 """Bytes of a message by RabbitMQ itself."""
-LOSSES = (
-    AMQPConnectionError,
-    ChannelInvalidStateError,
-    ConnectionError,
-    OSError,
-    TimeoutError,
-    RuntimeError,
-)
-"""What the library raises when the broker has gone, refused or kept silent."""
+LOSSES = (AMQPError, OSError, TimeoutError, RuntimeError)
+"""What the library raises when the broker has gone, refused or kept silent; RuntimeError for a channel that is shut."""
 _SHARED = "$share/"
 
 
@@ -127,16 +116,21 @@ class AmqpConnection:
     async def send(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> Awaitable[int]:
         """Publish, and hear at once what the broker's confirmation says. ``retain`` has no meaning here.
 
-        A message that no queue took is a failure only for the probe: a node that is away hears the next ack.
+        A negative one is a failure like a PUBACK's: a queue whose node has just died gives it. That no queue took the
+        message is none: a node that is away hears the next ack.
         """
         del retain
         self._require()
         message = aio_pika.Message(payload, delivery_mode=aio_pika.DeliveryMode.PERSISTENT if qos else None)
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        code = 0
         async with self._losing("publish"):
             exchange = await self._channel.get_exchange(EXCHANGE, ensure=False)
-            await exchange.publish(message, routing_key(topic), mandatory=False, timeout=ANSWER_S)
-        answer.set_result(0)
+            try:
+                await exchange.publish(message, routing_key(topic), mandatory=False, timeout=ANSWER_S)
+            except DeliveryError:
+                code = FAILURE
+        answer.set_result(code)
         return answer
 
     async def subscribe(self, filters: Sequence[str]) -> tuple[int, ...]:

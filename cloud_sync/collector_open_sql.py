@@ -44,7 +44,7 @@ def postgres_at(url: str) -> PostgresDatabase:
         ) from error
     try:
         return PostgresDatabase(url.replace("postgres://", "postgresql://", 1))
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise ConfigError(
             "the database's URL cannot be read", remedy="write postgresql://user@host:port/name"
         ) from error

@@ -16,8 +16,8 @@ from tests.cloud_sync.broker_rig import free_port
 
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 """Not the one in /usr/sbin: that changes the user and forgets the environment."""
-START_S = 60.0
-"""An Erlang machine on two busy cores."""
+START_S = 150.0
+"""An Erlang machine on two busy cores; one that comes back waits for the other as well."""
 
 
 class Rabbits:

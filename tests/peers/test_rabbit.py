@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -88,3 +89,58 @@ async def test_two_workers_hold_every_event_once_and_the_nodes_hear_of_it(one, n
         assert words(await held(store, node)) == node.told[EventClass.AUDIT]
     assert first.acks + second.acks > 0
     assert await store.rows("SELECT count(*) FROM quarantine") == [(0,)]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+async def test_one_of_three_dies_under_load_and_nothing_is_lost(nodes, store):
+    """The node on which the queue's leader and everybody's connection were is killed while events come. Two of three
+    are a majority: nodes and collector go to another one, and the store ends equal to what the test had told.
+    """
+    with rabbits(3) as cluster:
+        listening = collector(store, nodes_of(nodes), amqp(cluster, "cloud-1"), subscribe="amqp")
+        async with running(listening.run):
+            await until(lambda: listening.subscribed == "amqp", 60)
+            for node in nodes:
+                node.carry(mqtt(cluster.nodes[0], node.name))
+                await node.tell(EventClass.AUDIT, 100)
+            await until(lambda: any(node.acknowledged()[0] > 0 for node in nodes), 60)
+            for node in nodes:
+                await node.tell(EventClass.AUDIT, 100)
+            cluster.nodes[0].kill()
+            for node in nodes:
+                await node.tell(EventClass.AUDIT, 100)
+                # What a name with several addresses, or a balancer in front, does for a real node.
+                await node.stop_carrying()
+                node.carry(mqtt(cluster.nodes[1], node.name))
+            await until(lambda: all(node.settled() for node in nodes), 120)
+        for node in nodes:
+            assert words(await held(store, node)) == node.told[EventClass.AUDIT]
+            assert await held(store, node) == node.audit()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+async def test_two_are_no_cluster_to_survive_the_loss_of_one(nodes, store):
+    """One of two is no majority: it takes nothing, acknowledges nothing, loses nothing, and goes on when the other is
+    back. For the nodes that is an outage like any other.
+    """
+    with rabbits(2) as cluster:
+        listening = collector(store, nodes_of(nodes), amqp(cluster, "cloud-1"), subscribe="amqp")
+        async with running(listening.run):
+            await until(lambda: listening.subscribed == "amqp", 60)
+            for node in nodes:
+                node.carry(mqtt(cluster.nodes[1], node.name))
+                await node.tell(EventClass.AUDIT, 50)
+            await until(lambda: all(node.settled() for node in nodes), 60)
+            cluster.nodes[0].kill()
+            for node in nodes:
+                await node.tell(EventClass.AUDIT, 50)
+            before = [node.acknowledged() for node in nodes]
+            await asyncio.sleep(10)  # there is no event for "nothing comes"
+            assert [node.acknowledged()[0] for node in nodes] == [acked for acked, _ in before]
+            cluster.nodes[0].launch()
+            cluster.nodes[0].wait()
+            await until(lambda: all(node.settled() for node in nodes), 180)
+        for node in nodes:
+            assert words(await held(store, node)) == node.told[EventClass.AUDIT]

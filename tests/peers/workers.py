@@ -8,19 +8,31 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
+from edge.keys import SigningKey
 from edge.keys_file import write_private_key, write_public_key
 from tests.cloud_sync.rig import CONSUMER, TENANT
-from tests.peers.node import CONSUMER_KEY, LightNode
+from tests.peers.node import CONSUMER_KEY
 from tests.repository.source import ROOT
 
 BROKER = '[broker]\nhost = "127.0.0.1"\nport = {port}\nprotocol = "{protocol}"\n'
 
 
+class Named(Protocol):
+    """A node, as far as a collector's file has to name it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def key(self) -> SigningKey: ...
+
+
 class Crew:
     """Files for any number of workers, and the processes that were started."""
 
-    def __init__(self, folder: Path, place: str, port: int, nodes: Sequence[LightNode], *, protocol: str = "5") -> None:
+    def __init__(self, folder: Path, place: str, port: int, nodes: Sequence[Named], *, protocol: str = "5") -> None:
         folder.mkdir(exist_ok=True)
         self._folder = folder
         self._place = place
@@ -75,7 +87,7 @@ class Crew:
 
 
 @contextlib.contextmanager
-def crew(folder: Path, place: str, port: int, nodes: Sequence[LightNode]) -> Iterator[Crew]:
+def crew(folder: Path, place: str, port: int, nodes: Sequence[Named]) -> Iterator[Crew]:
     working = Crew(folder, place, port, nodes)
     try:
         yield working
