@@ -36,6 +36,7 @@ from edge.event import (
     link_hash,
     with_signature,
 )
+from edge.health import Health
 from edge.identifiers import uuid7
 from edge.identity import identify
 from edge.keys import SigningKey
@@ -258,8 +259,10 @@ def cloud_sync(
     pace: float = 5000.0,
     batch_bytes: int = 64 * 1024,
     clock: Clock | None = None,
+    health: Health | None = None,
 ) -> CloudSync:
     rng = random.Random(3)
+    watched, time = health or Health(), clock or FastClock(10.0)
 
     async def open_agent() -> link_socket.LinkClient:
         return await link_socket.connect(agent.path)
@@ -268,9 +271,10 @@ def cloud_sync(
         open_agent=open_agent,
         broker=MqttBroker(settings),
         pacing=Pacing(pace, batch_bytes),
-        clock=clock or FastClock(10.0),
+        clock=time,
         random=lambda: rng.random() / 20,
         new_token=lambda: rng.randbytes(8).hex(),
+        progress=lambda part: watched.progress(part, time.mono()),
     )
 
 
