@@ -14,6 +14,8 @@ from edge.identity import NAME_PATTERN
 
 ISSUER_READS = (Kind.PRESENCE, Kind.RESULT)
 """Whether the node is there, and what became of a command."""
+NODE_HEARS = (Kind.PRESENCE,)
+"""What a node writes and also reads: what the broker puts there late of an older connection is put right."""
 ISSUER_WRITES = (Kind.COMMAND, Kind.DESIRED, Kind.ISSUERS)
 
 _HEAD = """\
@@ -39,7 +41,9 @@ def mosquitto_acl(consumers: Iterable[str], issuers: Iterable[str]) -> str:
 
 
 _VERB = {Way.UP: "write", Way.DOWN: "read", Way.SELF: "readwrite"}
-_NODE: Sequence[tuple[str, str]] = [(_VERB[way_of(kind)], filter_of(kind)) for kind in Kind]
+_NODE: Sequence[tuple[str, str]] = [
+    (_VERB[Way.SELF if kind in NODE_HEARS else way_of(kind)], filter_of(kind)) for kind in Kind
+]
 _ISSUER: Sequence[tuple[str, str]] = [
     *(("read", filter_of(kind)) for kind in ISSUER_READS),
     *(("write", filter_of(kind)) for kind in ISSUER_WRITES),

@@ -40,7 +40,7 @@ def topics_of(node: NodeTopics) -> dict[Kind, list[str]]:
 
 EVERY = [(node, kind, topic) for node in (A, B) for kind, topics in topics_of(node).items() for topic in topics]
 OWN_UP = {topic for node, kind, topic in EVERY if node is A and way_of(kind) is not Way.DOWN}
-OWN_DOWN = {topic for node, kind, topic in EVERY if node is A and way_of(kind) is not Way.UP}
+OWN_DOWN = {A.presence} | {topic for node, kind, topic in EVERY if node is A and way_of(kind) is not Way.UP}
 ALL_UP = {topic for _, kind, topic in EVERY if way_of(kind) is Way.UP}
 SENT_BY_STAFF = {topic for _, kind, topic in EVERY if kind in (Kind.COMMAND, Kind.DESIRED, Kind.ISSUERS)}
 READ_BY_STAFF = {topic for _, kind, topic in EVERY if kind in (Kind.PRESENCE, Kind.RESULT)}
