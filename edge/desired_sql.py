@@ -106,7 +106,7 @@ class HeldDesired:
 
     async def report(self) -> None:
         """Sign and publish how things stand: at start, and whenever something has changed."""
-        version = await self._journal.write(_next_version)
+        version = await self._journal.write(lambda transaction: _next_version(transaction, self._clock.wall()))
         reported = Reported(
             iss=self._identity.audience,
             version=version,
@@ -144,7 +144,8 @@ class HeldDesired:
         self._refused_version, self._refused_digest, self._refused = desired.version, digest, refused
 
 
-def _next_version(transaction: SqlTransaction) -> int:
-    version = int(read_fact(transaction.sql, _REPORTED) or 0) + 1
+def _next_version(transaction: SqlTransaction, wall: float) -> int:
+    """Above the last one; and not below the time, so that it goes on rising where a database was lost."""
+    version = max(int(read_fact(transaction.sql, _REPORTED) or 0) + 1, int(wall))
     write_fact(transaction.sql, _REPORTED, str(version))
     return version

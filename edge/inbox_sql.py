@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 
 from sqlalchemy import Column, Float, Integer, LargeBinary, MetaData, Table, Text
@@ -31,7 +32,8 @@ _command = Table(
 revision_table = Table(
     "revision",
     _metadata,
-    Column("subject", Text, primary_key=True),
+    # The first 16 bytes of the SHA-256 of the subject: the copies of a ledger hold thousands of them.
+    Column("subject", LargeBinary, primary_key=True),
     Column("rev", Integer, nullable=False),
     # Wall seconds: whatever was signed before the revision above has expired by then.
     Column("until", Integer, nullable=False),
@@ -118,8 +120,12 @@ class SqlInbox:
 
 
 def _held_rev(transaction: SqlTransaction, subject: str) -> int:
-    row = transaction.sql.execute("SELECT rev FROM revision WHERE subject = ?", (subject,)).fetchone()
+    row = transaction.sql.execute("SELECT rev FROM revision WHERE subject = ?", (_name(subject),)).fetchone()
     return 0 if row is None else int(row[0])
+
+
+def _name(subject: str) -> bytes:
+    return hashlib.sha256(subject.encode()).digest()[:16]
 
 
 def _raise_rev(transaction: SqlTransaction, claims: Claims) -> None:
@@ -128,7 +134,7 @@ def _raise_rev(transaction: SqlTransaction, claims: Claims) -> None:
         transaction.sql.execute(
             """INSERT INTO revision VALUES (?1, ?2, ?3) ON CONFLICT (subject)
                DO UPDATE SET rev = max(rev, ?2), until = max(until, ?3)""",
-            (claims.subject, claims.rev, claims.iat + MAX_WAIT_S),
+            (_name(claims.subject), claims.rev, claims.iat + MAX_WAIT_S),
         )
 
 

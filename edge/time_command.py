@@ -12,7 +12,6 @@ import msgspec
 
 from edge.claims import refused
 from edge.command import Kind, Rule
-from edge.floored_clock import STEP_S
 from edge.issuers import TIME
 
 SUBJECT: Final = "clock"
@@ -31,12 +30,12 @@ TIME_RULES: Final[Mapping[str, Rule]] = {"time": Rule(Kind.ACTUATION, TIME, SetT
 """Every role has this one; a package's table is joined to it."""
 
 
-def require_agreement(said: SetTime, subject: str, machine: float) -> None:
-    """Raises ``VerificationError`` unless the machine's own clock says about the same: ``bad_args, clock_disagrees``.
+def require_agreement(said: SetTime, subject: str, machine: float, most_s: float) -> None:
+    """Raises ``VerificationError`` (``bad_args, clock_disagrees``) unless the machine's clock is within ``most_s`` of it.
 
     A node cannot set its machine's clock; one that shows another time would be caught stepping again at the next look.
     """
     if subject != SUBJECT:
         raise refused("bad_args", "time is told to another thing than the clock", f"let the subject be {SUBJECT}")
-    if abs(said.wall - machine) > STEP_S:
+    if abs(said.wall - machine) > most_s:
         raise refused("clock_disagrees", "the machine's clock shows another time", "set that first, then say it again")

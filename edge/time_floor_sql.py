@@ -9,7 +9,7 @@ import msgspec
 
 from edge.command import Command
 from edge.command_desk import Act, Ended, Take
-from edge.floored_clock import FlooredClock, Memory
+from edge.floored_clock import STEP_S, FlooredClock, Memory
 from edge.journal_sql import SqlJournal, SqlTransaction
 from edge.result import Status
 from edge.schema_sql import read_fact, write_fact
@@ -42,7 +42,7 @@ def set_time(journal: SqlJournal, clock: FlooredClock) -> Act:
 
     async def act(command: Command, args: msgspec.Struct, take: Take, _: Ended) -> None:
         said = cast("SetTime", args)
-        require_agreement(said, command.claims.subject, clock.machine_wall())
+        require_agreement(said, command.claims.subject, clock.machine_wall(), STEP_S)
         righted = clock.righted(said.wall)
 
         def work(transaction: SqlTransaction) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from edge.schema_sql import migrate
 from locker.contract import Reason
 from locker.kiosk import Accepted, Refused
-from locker.ledger_file import copy_paths, newest_copy
+from locker.ledger_file import copy_paths, newest_copy, read_ledger
+from locker.ledger_sql import LOCKER_STEPS
 from tests.locker.rig import LockerRig, running
 
 
@@ -187,3 +192,21 @@ async def test_copies_stay_small_over_years(rig: LockerRig) -> None:
     assert rig.rows("SELECT parcel FROM parcel WHERE parcel = 'old-2999'")
     await rig.accepted("p1")
     await rig.pass_time(1.0)
+
+
+def test_the_copy_of_a_busy_locker_stays_small() -> None:
+    """60 doors and 60 parcels a day, each announced and changed once: what is remembered fits 256 KiB."""
+    sql = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(sql, LOCKER_STEPS)
+    sql.execute("INSERT INTO epoch VALUES (1, 'e', '', 'i')")
+    for n in range(60):
+        sql.execute("INSERT INTO compartment VALUES (?, 'occupied', 5)", (f"{n:02d}",))
+    for n in range(60 + 500):
+        row = (f"{n:036d}", "01", "collected", "courier-12345678", "run-12345678", 1.8e9, 5.0)
+        sql.execute("INSERT INTO parcel VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, os.urandom(32), os.urandom(32)))
+    for n in range(200 + 500):
+        sql.execute("INSERT INTO booking VALUES (?, 'expected', 'S', 0, 72, 1234567.8)", (f"{n:036d}",))
+    for _ in range(45 * 60):
+        sql.execute("INSERT INTO revision VALUES (?, 2, 1800000000)", (os.urandom(16),))
+    assert 150_000 < len(msgspec.msgpack.encode(read_ledger(sql, 1))) < 256 * 1024
+    sql.close()
