@@ -31,7 +31,7 @@ TIME_RULES: Final[Mapping[str, Rule]] = {"time": Rule(Kind.ACTUATION, TIME, SetT
 
 
 def require_agreement(said: SetTime, subject: str, machine: float, most_s: float) -> None:
-    """Raises ``VerificationError`` (``bad_args, clock_disagrees``) unless the machine's clock is within ``most_s`` of it.
+    """Raises ``VerificationError`` unless the machine's clock is within ``most_s``: ``bad_args, clock_disagrees``.
 
     A node cannot set its machine's clock; one that shows another time would be caught stepping again at the next look.
     """
