@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.collector import collector_nodes, collector_store
+from agents.collector import collector_store, known_nodes
 from agents.demo_broker import free_port
 from agents.settings import CollectorSettings
 from agents.site import Site, make_keys, write_settings
@@ -40,7 +40,7 @@ def site(tmp_path: Path) -> Site:
 def fill(site: Site, events: int) -> None:
     """What a collector would have taken in and settled."""
     settings = read_settings(site.collector_toml, CollectorSettings)
-    node = collector_nodes(settings, site.directory)[site.node]
+    node = known_nodes(settings, site.directory)[site.node]
     epoch = Epoch(read_signing_key(site.key("role.pem")), node.source)
     for _ in range(events):
         epoch.add(EventClass.AUDIT)
