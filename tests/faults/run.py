@@ -110,6 +110,11 @@ class Run:
         await self._strikes.heal_all()
         began = time.monotonic()
         await yard.serving()
+        if yard.foreign:
+            # What the clone made the collector hold is another history, and a run that began an epoch does not give
+            # it up: the operator who is told of a clone starts the node again.
+            await yard.kill("locker")
+            await yard.again("locker")
         self._say("all is healed")
         await self._undisturbed()
         self._say("everybody has gone")
@@ -141,7 +146,10 @@ class Run:
                 return False
             if not self._strikes.consumer_lost:
                 self.outcome.faults += judge.leading_cursors(tables)
-            wrong = [*judge.unheld(entries, tables), *judge.plain_faults(tables)]
+            wrong = [
+                *judge.unheld(entries, tables),
+                *judge.plain_faults(tables, consumer_lost=self._strikes.consumer_lost),
+            ]
             wrong += await self._presence_faults(tables)
             wrong += judge.untold_forks(entries, tables)
             return not wrong or bool(self.outcome.faults)
@@ -160,6 +168,7 @@ class Run:
         self.outcome.faults += judge.journal_faults(
             told, now, tables, self.outcome.count, put_back=yard.went_back, foreign=yard.foreign
         )
+        self.outcome.faults += judge.plain_faults(tables, consumer_lost=self._strikes.consumer_lost)
         self.outcome.faults += await self._presence_faults(tables)
         self.outcome.faults += judge.command_faults(history, self._people.results)
 

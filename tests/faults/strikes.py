@@ -86,7 +86,7 @@ class Strikes:
         if Kind.ROLLED_BACK in self._wants_copies and not yard.struck["disk"]:
             await yard.children["locker"].halt()
             self._node_copy = self._copy_of_node()
-            yard.children["locker"].signal(signal.SIGCONT)
+            await self._go_on()
             self._node_calls = len(yard.calls)
         if Kind.CONSUMER_LOST in self._wants_copies and not self._collector_copy:
             await yard.children["collector"].halt()
@@ -141,6 +141,8 @@ class Strikes:
             self._signal(name, signal.SIGSTOP)
             await asyncio.sleep(chance.choice((0.05, 0.3, 1.0)))
             self._signal(name, signal.SIGCONT)
+            if name == "locker":
+                await yard.serving()
             yard.calm(name)
 
         return stop
@@ -271,10 +273,15 @@ class Strikes:
         yard.strike("link-node")
         await yard.children["locker"].halt()
         files = self._copy_of_node()
-        yard.children["locker"].signal(signal.SIGCONT)
+        await self._go_on()
         number = self.done[Kind.CLONE.value]
         yard.foreign += await Clone(yard, number).live(files, deposits=chance.choice((0, 1, 2)))
         await self._reconnected("link-node")
+
+    async def _go_on(self) -> None:
+        """SIGCONT to the locker agent; what its board answered meanwhile was too late, so it has to ask again."""
+        self._yard.children["locker"].signal(signal.SIGCONT)
+        await self._yard.serving()
 
     def _copy_of_node(self) -> dict[str, bytes]:
         files = self._yard.copied(self._yard.site.database.parent)
