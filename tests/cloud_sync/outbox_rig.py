@@ -18,7 +18,7 @@ from cloud_sync.outbox_asyncio import Outbox
 from cloud_sync.outbox_sql import OutboxStore
 from cloud_sync.ports import BrokerLost, Will
 from cloud_sync.presence import Presence, encode
-from cloud_sync.topics import NodeTopics
+from cloud_sync.topics import Kind, NodeTopics, parse
 from edge import jose
 from edge.claims import claims_as
 from edge.clock import Clock
@@ -154,6 +154,9 @@ class ScriptedNode:
         with contextlib.suppress(BrokerLost):
             while True:
                 (message,) = await connection.next_messages(1)
+                if parse(message.topic).kind is not Kind.COMMAND:
+                    connection.ack(message)  # its own presence, which a real one looks at
+                    continue
                 # As the real one: taken and committed first, acknowledged then.
                 answers = self._take(message.topic, message.payload)
                 connection.ack(message)
