@@ -112,8 +112,8 @@ async def _publish(broker: Mosquitto, backlogs: list[Backlog]) -> None:
     connection = await MqttBroker(broker.settings("backlog")).connect(None)
     messages = [(backlog.topic, batch) for backlog in backlogs for batch in backlog.batches]
     random.Random(1).shuffle(messages)
-    for topic, batch in messages:
-        _ = await connection.send(topic, batch)
+    for answer in [await connection.send(topic, batch) for topic, batch in messages]:
+        await answer
     await connection.close()
 
 
