@@ -20,6 +20,7 @@ class Clone(Bench):
 
     def __init__(self, yard: Yard, number: int) -> None:
         super().__init__(yard.site.directory / f"clone-{number}")
+        self._port = yard.ground.port("clone")
         self._yard = yard
         self._children: list[Child] = []
         self.courier = yard.courier

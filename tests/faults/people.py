@@ -31,6 +31,7 @@ BY_COMMAND = BRINGING | {"link-node", "broker", "cloud-sync", "presence"}
 COMMAND_DOORS = ("12", "16")
 MOST_COMMANDS = 3
 """The locker opens no more by command in a minute."""
+AGAIN_S = 0.2
 DOOR_S = 6.0
 """Three pulses and their waits, several times over."""
 
@@ -134,7 +135,7 @@ class People:
         return state if yard.life is life and not yard.life.dead else "gone"
 
     async def _refused(self, what: str, code: str, wanted: tuple[int, str], strike: Strike) -> None:
-        asked = asyncio.ensure_future(self._yard.ask("POST", "/api/collect", {"code": code, "confirm": True}))
+        asked = asyncio.ensure_future(self._typed(code))
         await strike(Moment.ASKED)
         status, answer = await asked
         await strike(Moment.ANSWERED)
@@ -143,6 +144,15 @@ class People:
         if status == 202:
             self._yard.faults.append(f"a {what} opened a door")
         self._note(what, got == wanted, f"{got[0]} {got[1]}", AT_THE_KIOSK)
+
+    async def _typed(self, code: str) -> tuple[int, dict[str, Any]]:
+        """The answer; where it is "busy" or "wait" the one after a moment, as at the kiosk's page."""
+        deadline = time.monotonic() + DOOR_S
+        while True:
+            status, answer = await self._yard.ask("POST", "/api/collect", {"code": code, "confirm": True})
+            if answer.get("reason") not in ("busy", "wait") or time.monotonic() > deadline:
+                return status, answer
+            await asyncio.sleep(AGAIN_S)
 
     async def try_used(self) -> None:
         """No code works twice, confirmed or not."""

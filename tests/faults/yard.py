@@ -40,6 +40,7 @@ LOCK_S = 0.5
 """Whoever reads a store beside a process that has just died may not take its locks, and has to come again."""
 RESTART_S = 0.05
 """As the units' RestartSec, in small."""
+PORTS = {"broker": 1883, "kiosk": 8080, "clone": 8081}
 SERVICES = ("collector", "locker", "cloud-sync")
 MAY_END = {"locker": {"disk", "space"}, "cloud-sync": set[str](), "collector": {"disk-collector"}}
 """Whose process may end by itself once what was struck: the service manager starts it again."""
@@ -55,6 +56,10 @@ class Ground(msgspec.Struct, frozen=True):
     networks: dict[str, Network]
     """By side; empty where the machine gives none."""
 
+    def port(self, name: str) -> int:
+        """In a network of its own a run has all ports, and takes those that no outgoing connection is ever given."""
+        return PORTS[name] if self.networks else free_port()
+
 
 class Yard(Bench):
     """Use as an async context manager. ``struck`` holds what is disturbed now, ``touched`` what has been
@@ -62,6 +67,7 @@ class Yard(Bench):
 
     def __init__(self, ground: Ground, seed: int) -> None:
         super().__init__(ground.directory)
+        self._port = ground.port("kiosk")
         self.ground = ground
         self._seed = seed
         self.children: dict[str, Child] = {}
@@ -91,7 +97,7 @@ class Yard(Bench):
         self.courier: Courier = make_keys(site, wall=time.time())
         executable = find_mosquitto()
         assert executable is not None, "the lab needs the distribution's mosquitto"
-        self.broker = Mosquitto(executable, free_port(), site.directory)
+        self.broker = Mosquitto(executable, ground.port("broker"), site.directory)
         for side in ("node", "cloud"):
             await self._relay(side)
         self._settings()
@@ -207,7 +213,10 @@ class Yard(Bench):
         if self._ended or child.killed or self.children[name] is not child:
             return
         if not trapped and not MAY_END[name] & self.ever:
-            self.faults.append(f"{name} ended by itself; see {self.site.directory}/logs/{name}.log")
+            told = f"{name} ended by itself; see {self.site.directory}/logs/{name}.log"
+            if told in self.faults:
+                return  # it will not come up; the run fails of this
+            self.faults.append(told)
         if name == "locker":
             self.strike(name)
             await self._quiet()
