@@ -26,10 +26,9 @@ class Strikes:
     def lost(self, stream: Stream, upto: int) -> bool:
         """A connection has ended with this stream's next event in flight; True when that event is to be set aside.
 
-        Only a connection that has carried other messages counts against a single event.
+        While ``careful`` the pump sends none before the connection has carried others: a single event that was in
+        flight is then to blame.
         """
-        if self.careful and not self.proven:
-            return False
         if stream is not self._stream or stream.position != self._position:
             self._stream, self._position = stream, stream.position
             self._count = STRIKES if self.careful else 0

@@ -8,7 +8,7 @@ from cloud_sync import agent_asyncio
 from cloud_sync.agent_asyncio import LOOK_EVERY, SILENT_AFTER
 from cloud_sync.client_mqtt import MqttBroker
 from cloud_sync.presence import decode
-from cloud_sync.presence_asyncio import PRESENCE_EVERY
+from cloud_sync.presence_asyncio import MEND_PAUSE, PRESENCE_EVERY
 from cloud_sync.session import LinkState
 from edge.clock_sim import ManualClock
 from edge.link import Link, Out, Serving
@@ -132,6 +132,9 @@ async def test_the_presence_of_a_newer_connection_is_left_alone(broker, agent):
         await (await listener.connection.send(f"{ROOT}/presence", msgspec.json.encode(newer), retain=True))
         await (await listener.connection.send(f"{ROOT}/cmd/open", b"behind it"))
         await until(lambda: agent.offers)
+        await clock.advance(2 * MEND_PAUSE)
+        await (await listener.connection.send(f"{ROOT}/cmd/open", b"and behind that"))
+        await until(lambda: len(agent.offers) == 2)
         assert await kept_presence(broker) == (True, 7)
     await listener.close()
 
