@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import itertools
 import os
-import random
 import shutil
 import signal
 import sqlite3
@@ -22,6 +21,7 @@ from agents.demo_world import World
 from agents.site import Site
 from edge.errors import DeviceSilent
 from locker.sim_control_socket import SimControl
+from tests.agents.damage import copied, fill, garbage, overwritten, truncated
 from tests.agents.people import People, all_held, ask, log_of, one_line_of, stopped, told_serving, typed, unplugged
 from tests.hostile.relay import publisher
 
@@ -135,39 +135,6 @@ def restore(path: Path, text: str) -> None:
 # Files.
 
 
-def copied(database: Path, to: Path) -> None:
-    """As a backup takes it, while the agent works."""
-    with (
-        contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as live,
-        contextlib.closing(sqlite3.connect(to)) as kept,
-    ):
-        live.backup(kept)
-
-
-def settled(database: Path) -> None:
-    """Bring the log into the file, so that damage to the file is damage to what was kept."""
-    with contextlib.closing(sqlite3.connect(database)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def overwritten(database: Path) -> None:
-    settled(database)
-    size = database.stat().st_size
-    with database.open("r+b") as file:
-        file.seek(size // 3)
-        file.write(random.Random(1).randbytes(size // 3))
-
-
-def truncated(database: Path) -> None:
-    settled(database)
-    os.truncate(database, database.stat().st_size // 2)
-
-
-def garbage(database: Path) -> None:
-    settled(database)
-    database.write_bytes(random.Random(2).randbytes(database.stat().st_size))
-
-
 @pytest.mark.parametrize("damage", [overwritten, truncated, garbage], ids=lambda each: each.__name__)
 def test_a_damaged_database_is_set_aside_and_codes_still_work(world, people, damage):
     code = people.deposit(next(bookings))
@@ -236,12 +203,6 @@ def small_disk(world: World) -> Iterator[Path]:
         subprocess.run(["umount", str(directory)], check=True)
         shutil.copytree(aside, directory, dirs_exist_ok=True)
         world.run("locker")
-
-
-def fill(path: Path) -> None:
-    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
 
 
 def test_on_a_full_disk_deposits_are_refused_and_collections_go_on(world, people):
