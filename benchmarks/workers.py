@@ -67,8 +67,8 @@ def _batches(bodies: list[bytes]) -> Iterator[bytes]:
     yield b"[" + b",".join(run) + b"]"
 
 
-async def measure(kind: str, workers: int, backlogs: list[Backlog]) -> float:
-    """Events a second until all are held."""
+async def measure(kind: str, workers: int, backlogs: list[Backlog]) -> tuple[float, float]:
+    """Events a second until all are held, and for each second of the workers' own CPU."""
     with contextlib.ExitStack() as held:
         home = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="lastmile-bench-")))
         place = str(home / "events.db")
@@ -85,12 +85,12 @@ async def measure(kind: str, workers: int, backlogs: list[Backlog]) -> float:
             working.start(worker)
         await until(lambda: all(working.listens(worker) for worker in range(1, workers + 1)), PATIENCE_S)
         async with _looking(place) as count:
-            began = time.perf_counter()
+            began, used = time.perf_counter(), working.cpu_seconds()
             await _publish(broker, backlogs)
             total = sum(backlog.last for backlog in backlogs)
             while await count() < total:  # noqa: ASYNC110  other processes have no event to set
                 await asyncio.sleep(0.05)
-            return total / (time.perf_counter() - began)
+            return total / (time.perf_counter() - began), total / (working.cpu_seconds() - used)
 
 
 @contextlib.asynccontextmanager
@@ -128,12 +128,14 @@ def main() -> None:
     for kind in ("sqlite", "postgresql"):
         alone = None
         for workers in (1, 2) if arguments.quick else (1, 2, 4):
-            speed = asyncio.run(measure(kind, workers, backlogs))
+            speed, of_cpu = asyncio.run(measure(kind, workers, backlogs))
+            named = f"{kind}, {workers} worker{'s' if workers > 1 else ''}"
+            figures.append(Figure(f"{named}, CPU", of_cpu, "events/CPU s", None, None, 20_000, at_least=True))
             ratio = None if alone is None else speed / alone
             # Two cores are shared by broker, publisher, database and workers: more workers have to cost nothing.
             figures.append(
                 Figure(
-                    f"{kind}, {workers} workers",
+                    named,
                     speed,
                     "events/s",
                     alone,

@@ -109,29 +109,39 @@ class AmqpConnection:
         self._numbers = itertools.count(1)
         self._arrived = asyncio.Event()
         self._ended: BrokerLost | None = None
-        self._acking: set[asyncio.Future[None]] = set()
+        self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self._under_way: set[asyncio.Future[Any]] = set()
         connection.close_callbacks.add(self._on_close)
         channel.close_callbacks.add(self._on_close)
 
     async def send(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> Awaitable[int]:
-        """Publish, and hear at once what the broker's confirmation says. ``retain`` has no meaning here.
+        """Publish; what comes back is awaited for the broker's confirmation. ``retain`` has no meaning here.
 
-        A negative one is a failure like a PUBACK's: a queue whose node has just died gives it. That no queue took the
-        message is none: a node that is away hears the next ack.
+        A negative one, or none in time, is a failure like a PUBACK's: queues whose node has just died give it. That no
+        queue took the message is none: a node that is away hears the next ack.
         """
         del retain
         self._require()
-        message = aio_pika.Message(payload, delivery_mode=aio_pika.DeliveryMode.PERSISTENT if qos else None)
-        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        code = 0
-        async with self._losing("publish"):
-            exchange = await self._channel.get_exchange(EXCHANGE, ensure=False)
-            try:
-                await exchange.publish(message, routing_key(topic), mandatory=False, timeout=ANSWER_S)
-            except DeliveryError:
-                code = FAILURE
-        answer.set_result(code)
+        await self._slots.acquire()
+        answer = asyncio.ensure_future(self._publish(routing_key(topic), payload, persistent=bool(qos)))
+        self._under_way.add(answer)
+        answer.add_done_callback(self._under_way.discard)
+        answer.add_done_callback(lambda _: self._slots.release())
         return answer
+
+    async def _publish(self, key: str, payload: bytes, *, persistent: bool) -> int:
+        mode = aio_pika.DeliveryMode.PERSISTENT if persistent else aio_pika.DeliveryMode.NOT_PERSISTENT
+        try:
+            # The library's own time-out ends with the writing; a confirmation that never came would be waited for.
+            async with asyncio.timeout(ANSWER_S):
+                exchange = await self._channel.get_exchange(EXCHANGE, ensure=False)
+                await exchange.publish(aio_pika.Message(payload, delivery_mode=mode), key, mandatory=False)
+        except (DeliveryError, TimeoutError):
+            return FAILURE
+        except LOSSES as error:
+            self._end(f"publish: {type(error).__name__} {error}")
+            return FAILURE
+        return 0
 
     async def subscribe(self, filters: Sequence[str]) -> tuple[int, ...]:
         """``$share/{group}/...`` are bound to the group's quorum queue, others to a queue of this connection."""
@@ -158,13 +168,13 @@ class AmqpConnection:
         came = self._unsettled.pop(message.mid, None)
         if came is not None and self._ended is None:
             acking = asyncio.ensure_future(self._acknowledge(came))
-            self._acking.add(acking)
-            acking.add_done_callback(self._acking.discard)
+            self._under_way.add(acking)
+            acking.add_done_callback(self._under_way.discard)
 
     async def close(self) -> None:
         self._end("closed by us")
-        for acking in list(self._acking):
-            acking.cancel()
+        for each in list(self._under_way):
+            each.cancel()
         with contextlib.suppress(*LOSSES):
             async with asyncio.timeout(ANSWER_S):
                 await self._connection.close()

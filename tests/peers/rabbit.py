@@ -16,6 +16,8 @@ from tests.cloud_sync.broker_rig import free_port
 
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 """Not the one in /usr/sbin: that changes the user and forgets the environment."""
+ERLANG = "-kernel inet_dist_use_interface {127,0,0,1} +S 1:1 +sbwt none -start_epmd false"
+"""Talk to the others on loopback alone; one core; no waiting by spinning; no port mapper of its own."""
 START_S = 150.0
 """An Erlang machine on two busy cores; one that comes back waits for the other as well."""
 
@@ -116,7 +118,7 @@ class Rabbit:
             "RABBITMQ_NODE_PORT": str(self.amqp_port),
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
             "RABBITMQ_DIST_PORT": str(self._between),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} +S 1:1 +sbwt none",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG,
             "RABBITMQ_CONFIG_FILE": f"{folder}/rabbitmq",
             "RABBITMQ_CONF_ENV_FILE": f"{folder}/none",
             "RABBITMQ_ADVANCED_CONFIG_FILE": f"{folder}/none.config",

@@ -68,6 +68,14 @@ class Crew:
     def log(self, worker: int) -> Path:
         return self._folder / f"worker-{worker}.log"
 
+    def cpu_seconds(self) -> float:
+        """What the workers have used so far: unlike the time that passes, it does not depend on the neighbours."""
+        ticks = 0
+        for process in self._processes.values():
+            fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])  # utime and stime, proc(5)
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def kill(self, worker: int) -> None:
         """kill -9."""
         process = self._processes.pop(worker)
