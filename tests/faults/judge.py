@@ -86,7 +86,7 @@ def journal_faults(
         yield f"{result.dropped} audit events that the journal had told are nowhere, {result.disputed} are disputed"
     there = {(entry.epoch, entry.digest) for entry in now}
     ahead = [e for e in told if is_held(e, tables) and (e.epoch, e.digest) not in there]
-    if ahead and "rolled_back" not in tables.causes:
+    if ahead and not {"rolled_back", "restored"} & set(tables.causes):
         yield f"the collector holds {len(ahead)} events that the node has not, and no epoch says why: {tables.causes}"
     yield from untold_forks(now, tables)
     bodies = {(entry.epoch, entry.seq, entry.body) for entry in [*told, *foreign]}

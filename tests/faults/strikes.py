@@ -43,7 +43,6 @@ class Strikes:
         self.consumer_lost = False
         self._lasting: list[tuple[int, Heal]] = []
         self._node_copy: dict[str, bytes] = {}
-        self._node_calls = 0
         self._collector_copy: dict[str, bytes] = {}
         self._acts: dict[Kind, Callable[[Fault, random.Random], Awaitable[None]]] = {
             Kind.KILL_LOCKER: self._kill("locker"),
@@ -87,7 +86,6 @@ class Strikes:
             await yard.children["locker"].halt()
             self._node_copy = self._copy_of_node()
             await self._go_on()
-            self._node_calls = len(yard.calls)
         if Kind.CONSUMER_LOST in self._wants_copies and not self._collector_copy:
             await yard.children["collector"].halt()
             self._collector_copy = yard.copied(yard.collected.parent)
@@ -259,12 +257,14 @@ class Strikes:
             await yard.again("locker")
             return
         yard.went_back = True
-        self.forgotten |= {call.parcel for call in yard.calls[self._node_calls :]}
         files = dict(self._node_copy)
         if chance.random() < 0.5:
             files |= {path.name: path.read_bytes() for path in place.glob("*.anchor")}
         yard.put_back(place, files)
         await yard.again("locker")
+        there = {(entry.epoch, entry.digest) for entry in await yard.read()}
+        gone = (entry.event["data"] for entry in yard.entries() if (entry.epoch, entry.digest) not in there)
+        self.forgotten |= {data["parcel"] for data in gone if data.get("parcel")}
         self._presence_late()
 
     async def _clone(self, _: Fault, chance: random.Random) -> None:
