@@ -89,6 +89,8 @@ class Collector:
         """The store's life in which all nodes were last asked for what follows."""
         self.subscribed: Literal["", "shared", "plain", "amqp"] = ""
         """How it listens now; "" while it is not known to hear anything."""
+        self._unheard: dict[str, asyncio.Future[int]] = {}
+        """The last ack to each node that the broker has not taken, or not yet."""
         self.acks = 0
         self.wants = 0
         """Ranges asked for."""
@@ -214,31 +216,43 @@ class Collector:
         while True:
             ask_all = self._store.lives != self._lives
             self._lives = self._store.lives
-            sources = sorted(self._sources) if ask_all else await self._store.due()
+            again = {source for source, answer in self._unheard.items() if answer.done()}
+            for source in again:
+                del self._unheard[source]
+            sources = sorted(self._sources) if ask_all else sorted({*await self._store.due(), *again})
             for at in range(0, len(sources), SETTLE_SOURCES):
                 standings = await self._store.settle(sources[at : at + SETTLE_SOURCES], ask_all=ask_all)
                 for source, standing in standings.items():
-                    await self._acknowledge(connection, source, standing)
+                    await self._acknowledge(connection, source, standing, again=source in again)
             self._progress("sweep")
             if sources:
                 await self._clock.sleep(SWEEP)
             self._came.clear()
             await within(self._clock, SWEEP, self._came)
 
-    async def _acknowledge(self, connection: BrokerConnection, source: str, standing: Standing) -> None:
+    async def _acknowledge(self, connection: BrokerConnection, source: str, standing: Standing, *, again: bool) -> None:
         """Sign what the transaction that held the node's lock has committed. An ack that is late moves nothing: a
-        node's cursors only rise.
+        node's cursors only rise. ``again``: the broker did not take the one before.
         """
         node = self._sources.get(source)
         if node is None:
             return  # of an earlier configuration
         if standing.alarms:
             self._log.error("quarantined", node=node.name, rows=standing.alarms, remedy="look at who can publish as it")
-        if not standing.want and not (standing.fresh and standing.journals):
+        if not standing.want and not ((standing.fresh or again) and standing.journals):
             return
         # The latest epochs; an earlier one has its turn again when more of it comes.
         journals = dict(list(standing.journals.items())[-MAX_JOURNALS:])
         token = self._sign(Ack(self._consumer, node.audience, journals, tuple(standing.want)))  # type: ignore[arg-type]
-        _ = await connection.send(NodeTopics(node.tenant, node.name).ack(self._consumer), token)
+        answer = asyncio.ensure_future(
+            await connection.send(NodeTopics(node.tenant, node.name).ack(self._consumer), token)
+        )
+        self._unheard[source] = answer
+        answer.add_done_callback(lambda done: self._heard(source, done))
         self.acks += 1
         self.wants += len(standing.want)
+
+    def _heard(self, source: str, answer: asyncio.Future[int]) -> None:
+        fine = not answer.cancelled() and answer.exception() is None and answer.result() < FAILURE
+        if fine and self._unheard.get(source) is answer:
+            del self._unheard[source]

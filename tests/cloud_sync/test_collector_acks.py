@@ -1,0 +1,73 @@
+"""When a collector acknowledges, and when again; on both databases, with a broker that says what a test wants."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, cast
+
+from cloud_sync.collector_asyncio import Collector
+from cloud_sync.ports import FAILURE, Broker, BrokerConnection
+from edge.acks import sign_ack
+from edge.keys import SigningKey
+from tests.cloud_sync.broker_rig import until
+from tests.cloud_sync.collector_rig import NODES, epoch_of, keep
+from tests.cloud_sync.rig import CONSUMER, FastClock, running
+
+
+class Answering:
+    """A broker that answers each ack with the next of ``codes``, and with 0 when they are used up."""
+
+    def __init__(self, *codes: int) -> None:
+        self.codes = list(codes)
+        self.sent: list[bytes] = []
+
+    async def send(self, _topic: str, payload: bytes, **_: Any) -> Awaitable[int]:
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        answer.set_result(self.codes.pop(0) if self.codes else 0)
+        self.sent.append(payload)
+        return answer
+
+
+def collector(store: Any) -> Collector:
+    return Collector(
+        consumer=CONSUMER,
+        client_id="cloud-1",
+        nodes=NODES,
+        broker=cast("Broker", None),
+        store=store,
+        sign=lambda ack: sign_ack(ack, SigningKey(b"h" * 32)),
+        clock=FastClock(50.0),
+        random=lambda: 0.5,
+        new_token=lambda: "token",
+    )
+
+
+async def test_an_ack_that_the_broker_did_not_take_goes_again_until_it_does(store):
+    epoch = epoch_of(3)
+    await keep(store, *epoch.bodies(), epoch.seal())
+    broker, one = Answering(FAILURE, FAILURE), collector(store)
+    one._lives = store.lives  # this connection is no new one: nothing is asked for
+    looks: list[str] = []
+    one._progress = looks.append
+    async with running(lambda: one._sweep(cast("BrokerConnection", broker))):
+        await until(lambda: len(broker.sent) == 3)
+        seen = len(looks)
+        await until(lambda: len(looks) > seen + 3)
+    assert len(broker.sent) == 3
+
+
+async def test_behind_a_new_connection_to_the_store_every_node_is_asked_for_what_follows(store):
+    epoch = epoch_of(3)
+    await keep(store, *epoch.bodies(), epoch.seal())
+    broker, one = Answering(), collector(store)
+    looks: list[str] = []
+    one._progress = looks.append
+    async with running(lambda: one._sweep(cast("BrokerConnection", broker))):
+        await until(lambda: one.wants)
+        seen = len(looks)
+        await until(lambda: len(looks) > seen + 3)
+        assert len(broker.sent) == 1
+        store.lives += 1
+        await until(lambda: len(broker.sent) == 2)
+    assert one.wants == 2
