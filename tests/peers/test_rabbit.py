@@ -116,7 +116,7 @@ async def test_one_of_three_dies_under_load_and_nothing_is_lost(nodes, store):
                 node.carry(mqtt(cluster.nodes[1], node.name))
             async with asyncio.timeout(120):
                 for node in nodes:
-                    while words(await held(store, node)) != node.told[EventClass.AUDIT]:
+                    while words(await held(store, node)) != node.told[EventClass.AUDIT]:  # noqa: ASYNC110  other processes
                         await asyncio.sleep(0.2)
         assert await store.rows("SELECT count(*) FROM quarantine") == [(0,)]
 
