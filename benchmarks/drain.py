@@ -23,15 +23,16 @@ import msgspec
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from agents.issuer import Issuer
+from agents import processes
 from benchmarks import _drain_peers as peers
 from benchmarks._drain_world import Process, World
 from benchmarks._report import Figure, report
 from cloud_sync.client_mqtt import MqttBroker, MqttConnection
 from cloud_sync.presence import decode as decode_presence
-from edge.command import sign_command
+from cloud_sync.topics import NodeTopics
+from edge.command import Claims, sign_command
 from edge.identifiers import uuid7
-from edge.keys_file import read_signing_key, read_verify_key
+from edge.keys_file import read_signing_key
 
 PROCESSES = ("locker", "collector", "cloud-sync")
 COMMAND_EVERY_S = 0.1
@@ -59,16 +60,16 @@ class Person:
     """Signs a fresh command again and again and waits for the node's signed answer."""
 
     def __init__(self, world: World) -> None:
-        site = world.site
-        role = read_verify_key(site.key("role.jwk"))
-        self._issuer = Issuer("staff", read_signing_key(site.key("issuer.pem")), world.identity, role)
+        self._identity = world.identity
+        self._topics = NodeTopics(world.identity.tenant, world.identity.node)
+        self._key = read_signing_key(world.site.key("issuer.pem"))
         self._settings = world.broker.settings("staff", tls=world.certificate("staff"), session_expiry=0)
         self.took: list[float] = []
 
     async def ask_for_ever(self) -> None:
         connection = await MqttBroker(self._settings).connect(None)
         try:
-            topics = self._issuer.topics
+            topics = self._topics
             await connection.subscribe([topics.presence, f"{topics.source.removeprefix('/')}/res/+"])
             (presence,) = await connection.next_messages(1)
             while not decode_presence(presence.payload).online:
@@ -84,14 +85,22 @@ class Person:
             await connection.close()
 
     async def _ask(self, connection: MqttConnection, session: str, number: int) -> None:
-        issuer, jti = self._issuer, uuid7(time.time(), os.urandom(10))
-        args: dict[str, object] = {"name": "open", "request": number}
-        claims = issuer.claims(jti=jti, name="nonce", subject="01", args=args, at=time.time(), session=session)
-        _ = await connection.send(issuer.topics.command("nonce"), sign_command(claims, issuer.key))
+        jti = uuid7(time.time(), os.urandom(10))
+        claims = Claims(
+            iss="staff",
+            aud=self._identity.audience,
+            jti=jti,
+            iat=int(time.time()),
+            name="nonce",
+            subject="01",
+            args={"name": "open", "request": number},
+            session=session,
+        )
+        _ = await connection.send(self._topics.command("nonce"), sign_command(claims, self._key))
         while True:
             (message,) = await connection.next_messages(1)
             connection.ack(message)
-            if message.topic == issuer.topics.result(jti):
+            if message.topic == self._topics.result(jti):
                 return
 
 
@@ -99,6 +108,9 @@ async def drain(world: World, *, batch_kib: int, database: str = "collector.db")
     """Every process starts with the whole backlog; the clock runs from cloud-sync's start to the last signed ack."""
     world.put_back()
     world.settings(batch_kib=batch_kib, database=database)
+    if "://" in database:
+        migrate = [*processes.COMMAND, "collector", "migrate", str(world.site.collector_toml)]
+        subprocess.run(migrate, check=True, stdout=subprocess.DEVNULL, timeout=60.0)
     # A broker that has never heard of them: an ack of the run before would be true of a consumer that has nothing.
     world.broker.kill()
     await world.broker.start()

@@ -57,13 +57,13 @@ async def test_without_a_broker_all_is_well(broker, agent, health):
 
 
 async def test_with_nothing_to_do_all_is_well(broker, agent, health):
-    clock = FastClock(1000.0)
+    clock = FastClock(100.0)
     sync = cloud_sync(agent, broker.settings(NODE), clock=clock, health=health)
     for part in PARTS:
         health.expect(part, mono=clock.mono(), limit_s=PART_LIMIT_S)
     async with running(sync.run):
         await until(lambda: sync.state is LinkState.ONLINE)
-        end = clock.mono() + 1000.0
+        end = clock.mono() + 2.5 * PART_LIMIT_S
         await until(lambda: clock.mono() > end or health.late(clock.mono()))
         assert health.late(clock.mono()) == ()
 
@@ -76,5 +76,4 @@ async def test_a_pump_that_hangs_is_noticed(broker, agent, health, monkeypatch):
     sync = cloud_sync(agent, broker.settings(NODE), clock=clock, health=health)
     monkeypatch.setattr(sync, "_pull", lambda _: asyncio.Event().wait())
     async with running(sync.run):
-        await until(lambda: health.late(clock.mono()))
-        assert health.late(clock.mono()) == ("events",)
+        await until(lambda: health.late(clock.mono()) == ("events",))

@@ -10,7 +10,8 @@ import pytest
 
 from cloud_sync.client_mqtt import MqttBroker
 from cloud_sync.service import CloudSync
-from cloud_sync.session import LinkState
+from cloud_sync.session import LONGEST_PAUSE, LinkState
+from edge.clock_sim import ManualClock
 from edge.event import EventClass
 from edge.link import Out, Unsendable
 from tests.cloud_sync.broker_rig import Listener, Mosquitto, until
@@ -95,7 +96,8 @@ async def test_a_broker_killed_after_its_puback_has_lost_all_of_it(tmp_path, bro
 async def test_what_happens_without_a_connection_is_sent_once(broker, agent):
     """paho says "no connection" to publish() and keeps the message all the same: who tries again sends it twice."""
     listener = await Listener.on(broker.settings("listener"), f"{ROOT}/#")
-    sync = cloud_sync(agent, broker.settings(NODE))
+    clock = ManualClock()
+    sync = cloud_sync(agent, broker.settings(NODE), clock=clock)
     async with running(sync.run):
         await until(lambda: sync.state is LinkState.ONLINE)
         broker.kill()
@@ -105,9 +107,13 @@ async def test_what_happens_without_a_connection_is_sent_once(broker, agent):
         agent.wake()
         assert agent.server is not None
         agent.server.push(Out("res", "018f0000-0000-7000-8000-000000000001", b"signed result"))
-        await asyncio.sleep(0.1)  # tries without a broker go by
+        for _ in range(3):  # tries without a broker
+            await until(lambda: sync.state is LinkState.BACKING_OFF)
+            await clock.advance(LONGEST_PAUSE)
+        await until(lambda: sync.state is LinkState.BACKING_OFF)
         await broker.start()
         listener = await Listener.on(broker.settings("listener"), f"{ROOT}/#")
+        await clock.advance(LONGEST_PAUSE)
         await until(lambda: listener.events()[-1:] == agent.epoch.bodies()[-1:])
         await until(lambda: listener.payloads("/res/018f0000-0000-7000-8000-000000000001"))
     fresh = agent.epoch.bodies()[1:]  # the first was sent before
