@@ -117,7 +117,9 @@ async def accounted_for(node: Store, consumer: CollectorStore, rows: int, seed: 
 async def require_whole(consumer: CollectorStore, epoch: str, event_class: EventClass, last: int, gone: int) -> None:
     """The consumer holds or knows to be gone every number, and counts as many gone as the node."""
     name = event_class.value
-    standing = (await consumer.settle([NODE.source]))[NODE.source]
+    reached, standing = -1, (await consumer.settle([NODE.source]))[NODE.source]
+    while (now := standing.journals[epoch][name][0]) > reached:  # each look goes a bounded way
+        reached, standing = now, (await consumer.settle([NODE.source]))[NODE.source]
     assert standing.journals[epoch][name] == (last, None)
     assert standing.missing == []
     told = "SELECT sum(count), sum(last - first + 1) FROM dropped JOIN stream ON stream.id = stream WHERE class = :name"
