@@ -23,6 +23,8 @@ from tests.edge.trust import NODE, ROLE
 
 NODES = load_nodes([(NODE.tenant, NODE.node, [ROLE.public])])
 OURS = NODES[NODE.node]
+SWEPT = 20_000
+"""Items between two looks at what is held; a collector looks every second."""
 GATHERED = 1000
 """Events in one transaction of the test's node."""
 
@@ -75,7 +77,7 @@ async def thinned(journal: SqlJournal, event_class: EventClass, share: float, rn
 
 async def carry(node: Store, consumer: CollectorStore, epoch: str, event_class: EventClass, rng: random.Random) -> int:
     """Pull all of a class by the real reader into the real consumer, in answers of random size; returns the notices."""
-    topic, after, notices = Topic(NODE.tenant, NODE.node, Kind.BATCH, event_class.value), 0, 0
+    topic, after, notices, taken = Topic(NODE.tenant, NODE.node, Kind.BATCH, event_class.value), 0, 0, 0
     with node.reader() as reader:
         while (pulled := reader.pull(epoch, event_class.value, after, rng.randint(1, MAX_PULL_EVENTS))).bodies:
             assert pulled.upto > after
@@ -84,6 +86,10 @@ async def carry(node: Store, consumer: CollectorStore, epoch: str, event_class: 
             assert intake.refused == []
             notices += len(intake.gone)
             await consumer.take(Batch(events=[(OURS, intake)]))
+            taken += len(intake.rows) + len(intake.gone)
+            if taken >= SWEPT:  # a store takes only so much that is not settled
+                taken = 0
+                await consumer.settle([NODE.source])
     return notices
 
 
