@@ -7,6 +7,7 @@ both are held against the journal. Nothing here asks the code under test.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
@@ -54,6 +55,11 @@ class Attempt:
     frames: list[Line] = dataclasses.field(default_factory=list)
     openings: list[Line] = dataclasses.field(default_factory=list)
     outcomes: list[Event] = dataclasses.field(default_factory=list)
+
+    @property
+    def given_up(self) -> float:
+        """When it was told that nothing had been sent, and nothing would be: no later frame is its own."""
+        return min((mono(event) for event in self.outcomes if event["type"] == UNSENT), default=math.inf)
 
     @property
     def outcome(self) -> str:
@@ -105,7 +111,8 @@ class History:
             fitting = [
                 (request, attempt)
                 for request, attempt in unpaid[frame["lock"]]
-                if self._life(mono(request)) == self._life(frame["t"]) and mono(request) <= frame["t"] + ROUNDING_S
+                if self._life(mono(request)) == self._life(frame["t"])
+                and mono(request) <= frame["t"] + ROUNDING_S < attempt.given_up + 2 * ROUNDING_S
             ]
             if not fitting:
                 self._faults.append(f"lock {frame['lock']} was pulsed at {frame['t']:.3f} and no commit announced it")
@@ -176,9 +183,13 @@ class History:
         return next((one for one in self.attempts.values() if one.cause == "code" and one.session == session), None)
 
     def _answers_not_kept(self) -> Iterator[str]:
-        """Whoever heard 202 has a committed session, and no code is accepted that nobody typed."""
+        """Whoever heard 202 has a committed session, and no code is accepted that nobody typed.
+
+        A deposit may be begun and given up unsent: then whoever brought the parcel was refused.
+        """
         begun = {e["data"]["session"]: e for e in self.journal if e["type"] in {ACCEPTED, BEGUN}}
         cut = Counter((call.what, call.parcel) for call in self.calls if call.status == 0)
+        unsent = {one.session for one in self.attempts.values() if one.outcome == UNSENT}
         for call in self.calls:
             if call.status == 202:
                 event = begun.pop(call.answer["session"], None)
@@ -186,10 +197,12 @@ class History:
                     yield f"{call.what} of {call.parcel} was answered and is not in the journal"
                 elif event["type"] == ACCEPTED and event["data"]["confirmed"] and not call.confirm:
                     yield f"{call.parcel} was released again and nobody had confirmed it"
+        refused = Counter((call.what, call.parcel) for call in self.calls if call.status not in (0, 202))
         for event in begun.values():
             key = ("collect" if event["type"] == ACCEPTED else "deposit", event["data"]["parcel"])
-            cut[key] -= 1
-            if cut[key] < 0:
+            answered = refused if event["data"]["session"] in unsent and refused[key] else cut
+            answered[key] -= 1
+            if answered[key] < 0:
                 yield f"{key[0]} of {key[1]} stands in the journal and nobody had asked for it"
 
     # -- what people may do next -------------------------------------------------------------------------------------

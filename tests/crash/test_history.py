@@ -81,6 +81,11 @@ def test_a_confirmed_second_attempt_after_a_doubt_is_without_fault() -> None:
     assert scene.told(OPENED, 13.1, "b").history().faults() == []
 
 
+def test_a_frame_after_an_attempt_was_given_up_unsent_is_that_of_the_next() -> None:
+    scene = Scene().accepted(1.0).told(UNSENT, 1.2).accepted(2.0, "b")
+    assert scene.saw("frame", 2.01).saw("opened", 2.03).told(OPENED, 2.1, "b").history().faults() == []
+
+
 def test_a_call_that_was_cut_off_may_have_been_accepted() -> None:
     scene = Scene().accepted(1.0, answered=False).told(UNKNOWN, 12.0)
     assert scene.history().faults() == []
@@ -101,6 +106,7 @@ def test_a_call_that_was_cut_off_may_have_been_accepted() -> None:
         (Scene().accepted(1.0).saw("frame", 1.01).saw("opened", 1.03).told(JAMMED, 2.0), "told as locker.door.jammed"),
         (Scene().accepted(1.0).saw("frame", 1.01).told(JAMMED, 2.0), "jammed after 1 pulses"),
         (Scene().accepted(1.0).saw("frame", 1.01).told(UNSENT, 2.0), "a frame was on the wire"),
+        (Scene().accepted(1.0).told(UNSENT, 1.2).saw("frame", 2.0), "no commit announced it"),
         (Scene().accepted(1.0).saw("frame", 1.01).told(OPENED, 2.0), "did not open"),
         (collected().saw("opened", 1.5), "opened the door 2 times"),
         (collected().told(OPENED, 5.0, ""), "was told open 2 times and opened 1 times"),
