@@ -16,11 +16,13 @@ def apply() -> None:
     opened: dict[str, Any] = {}
 
     @contextmanager
-    def late(store: CollectorStore) -> Iterator[Any]:
+    def late(store: CollectorStore, **_: bool) -> Iterator[Any]:
         assert store._engine is not None
         now = time.monotonic()
         if "sql" not in opened:
-            opened.update(sql=store._engine.connect(), since=0.0)
+            sql = store._engine.connect()
+            sql.execution_options(reads=False)
+            opened.update(sql=sql, since=0.0)
         yield opened["sql"]
         if now - opened["since"] >= COMMIT_EVERY_S:
             opened["sql"].commit()
