@@ -4,6 +4,7 @@ served. Each kept mutant shows that the lab would notice.
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.faults.plan import DISK, NETWORK, Kind
+from tests.repository.source import product, tree
 
 ROOT = Path(__file__).parents[2]
 RUNS = 20
@@ -61,6 +63,18 @@ def test_the_lab_notices_a_broken_promise(name: str, tmp_path: Path) -> None:
     told = lab(report, "--mutant", name, "--runs", FEW, "--seed", seed, "--jobs", 2, "--until-failure", status=1)
     faults = [fault for outcome in told["outcomes"] for fault in outcome["faults"]]
     assert any(said in fault for fault in faults), faults
+
+
+def test_what_runs_on_a_node_reads_the_wall_clock_where_the_lab_moves_it() -> None:
+    """Processes are handed a ``Clock``; only tools that a person starts and that end at once ask the machine."""
+    asking = {
+        str(path.relative_to(ROOT))
+        for path in product()
+        if path.relative_to(ROOT).parts[0] != "agents"
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"time.time", "time.time_ns", "datetime.now"}
+    }
+    assert asking == {"edge/system_clock.py"}
 
 
 @pytest.mark.long
