@@ -108,9 +108,10 @@ def lost_attempts(told: list[Entry], now: list[Entry]) -> set[str]:
     return {event["data"]["attempt"] for event in gone if event["type"] == REQUESTED}
 
 
-def plain_faults(tables: Tables, *, consumer_lost: bool) -> Iterator[str]:
+def plain_faults(tables: Tables, *, consumer_lost: bool, forked: set[str]) -> Iterator[str]:
     """Whatever the class: every number is held once or told as thinned, and no cursor leads.
 
+    Of ``forked`` epochs a collector that lost its rows may since hold what a clone wrote.
     A consumer that lost state and telemetry at the end of an epoch that is over misses them no more (see "Not built
     yet" in docs/architecture.md); audit it has to get again.
     """
@@ -119,11 +120,11 @@ def plain_faults(tables: Tables, *, consumer_lost: bool) -> Iterator[str]:
             yield f"{name} {seq} of {epoch} is held {rows} times"
     for (epoch, name), last in tables.last.items():
         held = tables.held.get((epoch, name), 0)
-        excused = name == AUDIT or (consumer_lost and epoch != tables.epoch)
-        if held < last and not excused:
+        lost = consumer_lost and (epoch in forked if name == AUDIT else epoch != tables.epoch)
+        if held < last and name != AUDIT and not lost:
             yield f"{name} is held up to {held} of {last}"
         yield from _hollow(tables, epoch, name, held)
-        if tables.cursors.get((epoch, name), 0) > held and not (excused and name != AUDIT):
+        if tables.cursors.get((epoch, name), 0) > held and not lost:
             yield f"the node's cursor of {name} stands at {tables.cursors[epoch, name]}, and {held} are held"
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from edge.errors import LastmileError
 from tests.crash.bench import NotInTimeError
+from tests.crash.journal_file import Entry
 from tests.faults import births, judge, linux, network
 from tests.faults.hostile import Hostile
 from tests.faults.judge import Count
@@ -148,7 +149,7 @@ class Run:
                 self.outcome.faults += judge.leading_cursors(tables)
             wrong = [
                 *judge.unheld(entries, tables),
-                *judge.plain_faults(tables, consumer_lost=self._strikes.consumer_lost),
+                *self._plain_faults(entries, tables),
             ]
             wrong += await self._presence_faults(tables)
             wrong += judge.untold_forks(entries, tables)
@@ -168,9 +169,13 @@ class Run:
         self.outcome.faults += judge.journal_faults(
             told, now, tables, self.outcome.count, put_back=yard.went_back, foreign=yard.foreign
         )
-        self.outcome.faults += judge.plain_faults(tables, consumer_lost=self._strikes.consumer_lost)
+        self.outcome.faults += self._plain_faults(now, tables)
         self.outcome.faults += await self._presence_faults(tables)
         self.outcome.faults += judge.command_faults(history, self._people.results)
+
+    def _plain_faults(self, now: list[Entry], tables: Tables) -> list[str]:
+        lost, forked = self._strikes.consumer_lost, judge.forked_epochs(now, tables)
+        return list(judge.plain_faults(tables, consumer_lost=lost, forked=forked))
 
     async def _presence_faults(self, tables: Tables) -> list[str]:
         """Whoever has a copy of the card may be believed to be the node: it has begun the newest epoch."""
