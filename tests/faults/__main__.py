@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
@@ -31,12 +32,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="lm-faults-", dir=MEMORY if MEMORY.is_dir() else None) as scratch:
         directory = Path(wanted.files) if wanted.files else Path(scratch)
         report = Report(len(seeds), powers, tell=not wanted.quiet)
-        for outcome in play_all(iter(seeds), directory, powers, wanted.jobs, keep=bool(wanted.files)):
-            report.add(outcome)
-            if wanted.only is not None:
-                _tell_story(outcome)
-            if report.failures and wanted.until_failure:
-                break
+        runs = play_all(iter(seeds), directory, powers, wanted.jobs, keep=bool(wanted.files))
+        with contextlib.closing(runs):
+            for outcome in runs:
+                report.add(outcome)
+                if wanted.only is not None:
+                    _tell_story(outcome)
+                if report.failures and wanted.until_failure:
+                    break
         report.end()
         if wanted.report:
             Path(wanted.report).write_bytes(msgspec.json.format(msgspec.json.encode(report.summary()), indent=1))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import mmap
 import os
 import signal
@@ -39,7 +38,6 @@ from tests.faults.disk import run_disk
 
 MESSAGE = 64 * 1024
 AHEAD = struct.Struct("<d")
-PR_SET_PDEATHSIG = 1
 
 
 class Birth(msgspec.Struct, frozen=True):
@@ -172,7 +170,7 @@ class Nursery:
         self._socket = ours
         if os.fork() == 0:
             ours.close()
-            _end_with_parent()
+            linux.end_with_parent()
             _bear(theirs)
             os._exit(0)
         theirs.close()
@@ -187,17 +185,13 @@ class Nursery:
         self._socket.close()
 
 
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def _bear(requests: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     while request := requests.recv(MESSAGE):
         child = os.fork()
         if child == 0:
             requests.close()
-            _end_with_parent()
+            linux.end_with_parent()
             _become(msgspec.json.decode(request, type=Birth))
         handle = os.pidfd_open(child)
         socket.send_fds(requests, [str(child).encode()], [handle])

@@ -1,14 +1,16 @@
-"""The few calls of Linux that Python 3.11 does not have: namespaces and mounts."""
+"""The few calls of Linux that Python 3.11 does not have: namespaces, mounts, and ending with one's parent."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import signal
 from pathlib import Path
 
 CLONE_NEWNS, CLONE_NEWNET = 0x0002_0000, 0x4000_0000
 MS_REC, MS_PRIVATE = 0x4000, 0x4_0000
 MNT_DETACH = 2
+PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -40,6 +42,11 @@ def mount(source: str, target: Path | str, kind: str, flags: int = 0, data: str 
 def unmount(target: Path | str) -> None:
     """Out of sight at once; whoever still holds a file of it gets errors."""
     _checked(_libc.umount2(os.fsencode(target), MNT_DETACH), f"umount {target}")
+
+
+def end_with_parent() -> None:
+    """From now on this process is killed when the one that forked it ends."""
+    _checked(_libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL), "prctl")
 
 
 def private_mounts() -> None:

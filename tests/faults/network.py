@@ -80,6 +80,7 @@ class Network:
 def _keep(life: socket.socket) -> None:
     """Hold the namespace until the run lets go."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    linux.end_with_parent()
     linux.unshare(linux.CLONE_NEWNET)
     loopback_up()
     with socket.create_server(("127.0.0.1", 0)) as listener:

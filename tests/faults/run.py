@@ -6,10 +6,11 @@ import asyncio
 import os
 import select
 import shutil
+import signal
 import sqlite3
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import msgspec
@@ -246,25 +247,30 @@ RUN_S = 180.0
 """A run takes some five seconds; one that hangs is a failure."""
 
 
-def play_all(seeds: Iterator[int], directory: Path, powers: Powers, jobs: int, *, keep: bool) -> Iterator[Outcome]:
+def play_all(seeds: Iterator[int], directory: Path, powers: Powers, jobs: int, *, keep: bool) -> Generator[Outcome]:
     """Play ``jobs`` runs beside each other; outcomes as they come. Files of a run that went well stay with ``keep``."""
     running: dict[int, Playing] = {}
     seeds_left = True
-    while seeds_left or running:
-        while seeds_left and len(running) < jobs:
-            seed = next(seeds, None)
-            if seed is None:
-                seeds_left = False
-            else:
-                begun = _begin(seed, directory / f"run-{seed}", powers)
-                running[begun.pipe] = begun
-        for pipe in _readable(running):
-            outcome = _hear(running[pipe])
-            if outcome is not None:
-                done = running.pop(pipe)
-                if not outcome.faults and not outcome.failed and not keep:
-                    shutil.rmtree(done.directory, ignore_errors=True)
-                yield outcome
+    try:
+        while seeds_left or running:
+            while seeds_left and len(running) < jobs:
+                seed = next(seeds, None)
+                seeds_left = seed is not None
+                if seed is not None:
+                    begun = _begin(seed, directory / f"run-{seed}", powers)
+                    running[begun.pipe] = begun
+            for pipe in _readable(running):
+                outcome = _hear(running[pipe])
+                if outcome is not None:
+                    done = running.pop(pipe)
+                    if not outcome.faults and not outcome.failed and not keep:
+                        shutil.rmtree(done.directory, ignore_errors=True)
+                    yield outcome
+    finally:
+        for each in running.values():  # nobody asks for them any more
+            os.killpg(each.pid, signal.SIGKILL)
+            os.waitpid(each.pid, 0)
+            os.close(each.pipe)
 
 
 def _begin(seed: int, directory: Path, powers: Powers) -> Playing:
@@ -273,7 +279,7 @@ def _begin(seed: int, directory: Path, powers: Powers) -> Playing:
     if pid == 0:
         os.close(ours)
         os.setsid()
-        births._end_with_parent()
+        linux.end_with_parent()
         outcome = play(seed, directory, powers)
         with os.fdopen(theirs, "wb") as out:
             out.write(msgspec.json.encode(outcome))
@@ -288,7 +294,7 @@ def _readable(running: dict[int, Playing]) -> list[int]:
     ready, _, _ = select.select(list(running), [], [], 1.0)
     late = [pipe for pipe, each in running.items() if time.monotonic() - each.began > RUN_S]
     for pipe in late:
-        os.kill(running[pipe].pid, 9)
+        os.killpg(running[pipe].pid, signal.SIGKILL)
     return ready
 
 
