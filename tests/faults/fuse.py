@@ -45,6 +45,8 @@ BUFFER = MAX_WRITE + 64 * 1024
 """For one request; the kernel wants room for its header beside the largest write."""
 SET_MODE, SET_SIZE = 1 << 0, 1 << 3
 _BIG_WRITES = 1 << 5
+_KEEP_CACHE = 1 << 1
+_FROM_CACHE = 1 << 0
 _LONG_S = 3600
 """Nobody but this kernel changes the files, so what it knows of them stays true."""
 
@@ -98,7 +100,8 @@ def attributes(attr: Attr) -> bytes:
 
 
 def opened(handle: int) -> bytes:
-    return struct.pack("<QII", handle, 0, 0)
+    """The kernel keeps what it has of the file in memory: else each opening would drop the pages that are mapped."""
+    return struct.pack("<QII", handle, _KEEP_CACHE, 0)
 
 
 def written(size: int) -> bytes:
@@ -161,10 +164,10 @@ def reading(body: bytes) -> tuple[int, int]:
     return offset, size
 
 
-def writing(body: bytes) -> tuple[int, bytes]:
-    """(offset, data)."""
-    _, offset, size = struct.unpack_from("<QQI", body)
-    return offset, body[40 : 40 + size]
+def writing(body: bytes) -> tuple[int, bytes, bool]:
+    """(offset, data, whether the kernel writes back a mapped page that nobody waits for)."""
+    _, offset, size, flags = struct.unpack_from("<QQII", body)
+    return offset, body[40 : 40 + size], bool(flags & _FROM_CACHE)
 
 
 def allocated(body: bytes) -> tuple[int, int]:

@@ -16,6 +16,9 @@ from tests.faults.plan import BOUNDARIES, JUMPS_S, Fault, Kind, Plan
 from tests.faults.relay import Way
 from tests.faults.yard import Yard
 
+LATE_DEATH_S = 0.3
+"""An error that met the journal's own upkeep ends the agent a moment after the disk is well again."""
+
 Heal = Callable[[], Awaitable[None]]
 
 WAYS = {
@@ -234,6 +237,7 @@ class Strikes:
         async def heal() -> None:
             disk.call("heal")
             if side == "node":
+                await asyncio.sleep(LATE_DEATH_S)
                 await yard.serving()
             await self._reconnected(name)
 
