@@ -32,6 +32,8 @@ COMMAND_DOORS = ("12", "16")
 MOST_COMMANDS = 3
 """The locker opens no more by command in a minute."""
 AGAIN_S = 0.2
+OUTCOME_S = 8.0
+"""Staff wait so long for what became of their command."""
 DOOR_S = 6.0
 """Three pulses and their waits, several times over."""
 
@@ -194,7 +196,7 @@ class People:
             async with at_desk(
                 settings, site.directory, clock=SystemClock(), random=os.urandom, say=say, only=site.node
             ) as desk:
-                return (await desk.open(site.node, door)).word
+                return (await desk.open(site.node, door, wait=OUTCOME_S)).word
         except Refused as refused:
             return refused.result
         except (NoAnswer, BrokerLost):

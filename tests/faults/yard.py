@@ -49,7 +49,7 @@ exec setpriv --pdeathsig KILL {} "$@"
 SERVICES = ("collector", "locker", "cloud-sync")
 MAY_END = {"locker": {"disk", "space"}, "cloud-sync": set[str](), "collector": {"disk-collector"}}
 """Whose process may end by itself once what was struck: the service manager starts it again."""
-agents.issuer.PRESENCE_S, agents.issuer.ANSWER_S, agents.issuer.OUTCOME_S = 4.0, 4.0, 8.0
+agents.issuer.PRESENCE_S = agents.issuer.ANSWER_S = 4.0
 
 
 class Ground(msgspec.Struct, frozen=True):
