@@ -66,7 +66,8 @@ class Command(msgspec.Struct, frozen=True):
     """A command that is proven, not yet admitted.
 
     ``kids`` are the keys that signed it, the one of ``iss`` first; ``cosigner`` is the second one's name, "" for none.
-    ``digest`` (hex SHA-256 of the token) tells a repeat from a second command under the same ``jti``.
+    ``digest`` (hex SHA-256 of what the first has signed) tells a repeat from a second command under the same ``jti``.
+    It leaves the second signature out: a broker can take that off, and no answer may be another for it.
     """
 
     claims: Claims
@@ -129,7 +130,8 @@ def read_command(token: bytes, issuers: Issuers, identity: Identity) -> Command:
     claims = claims_as(claimed, Claims)
     require_issuer(claims.iss, issuers.listed(signed[0].kid))
     cosigner = issuers.listed(signed[1].kid).name if len(signed) > 1 else ""
-    return Command(claims, tuple(each.kid for each in signed), hashlib.sha256(token).hexdigest(), cosigner)
+    digest = hashlib.sha256(jose.first_alone(token)).hexdigest()
+    return Command(claims, tuple(each.kid for each in signed), digest, cosigner)
 
 
 def admit(

@@ -71,9 +71,21 @@ class Inbox(Protocol):
 
 
 UNENTITLED = frozenset(
-    {"unknown_command", "revoked_key", "key_expired", "key_not_yet_valid", "wrong_scope", "wrong_node"}
+    {
+        "unknown_command",
+        "revoked_key",
+        "key_expired",
+        "key_not_yet_valid",
+        "wrong_scope",
+        "wrong_node",
+        "wrong_persons",
+        "same_person",
+    }
 )
-"""Refusals that say nothing of the command, only that its signer may not send it: counted and answered, not kept."""
+"""Refusals that say nothing of the command, only that its signers may not send it: counted and answered, not kept.
+
+The last two because a broker can bring a command of two persons with one signature, and must not use up its id.
+"""
 
 
 class Take(Protocol):

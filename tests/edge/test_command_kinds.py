@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from edge.command import MAX_WAIT_S, Claims, Command, Kind, Rule, sign_command
+from edge.command import MAX_WAIT_S, Claims, Command, Kind, Rule, cosign, sign_command, sign_first
 from edge.command_desk import CommandDesk, Ended, Take
 from edge.errors import VerificationError
 from edge.inbox_sql import KEPT_COMMANDS, KEPT_S, SqlInbox, create_inbox, create_revisions
@@ -20,7 +20,7 @@ from edge.nonce import NonceBook
 from edge.result import Result, Status, read_result
 from edge.schema_sql import create_journal, migrate
 from tests.edge.journal_rig import Store
-from tests.edge.trust import DAY, HUB, NODE, ROLE, entry, issuers
+from tests.edge.trust import DAY, HUB, NODE, ROLE, SECOND, entry, issuers
 
 STEPS = (create_journal, create_inbox, create_revisions, lambda sql: sql.execute("CREATE TABLE acted (what TEXT)"))
 _numbers = itertools.count(1)
@@ -30,7 +30,11 @@ class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pass
 
 
-RULES = {"hold": Rule(Kind.SAFE, "hold", Nothing), "expect": Rule(Kind.BOOKING, "expect", Nothing)}
+RULES = {
+    "hold": Rule(Kind.SAFE, "hold", Nothing),
+    "expect": Rule(Kind.BOOKING, "expect", Nothing),
+    "clear": Rule(Kind.BOOKING, "clear", Nothing, persons=2),
+}
 """``hold`` stands for the safe direction, which a locker has not and every vehicle has."""
 
 
@@ -44,7 +48,8 @@ class Role:
         self.refusal = ""
         self.passed = 0.0
         now = int(store.clock.wall())
-        self.listed = issuers(entry(not_before=now - DAY, not_after=now + DAY))
+        valid = {"not_before": now - DAY, "not_after": now + DAY}
+        self.listed = issuers(entry(**valid), entry(name="second", jwk=SECOND.public.jwk(), **valid))
         self.desk = CommandDesk(
             identity=NODE,
             session=journal.session,
@@ -53,7 +58,7 @@ class Role:
             nonces=NonceBook(lambda size: next(_numbers).to_bytes(size, "big")),
             inbox=self.inbox,
             rules=RULES,
-            acts={"hold": self._act, "expect": self._act},
+            acts=dict.fromkeys(RULES, self._act),
             send=lambda *_: None,
             passed=lambda: self.passed,
         )
@@ -79,10 +84,13 @@ class Role:
         return result.status.value, result.reason
 
     def said(self, name: str, **proof: Any) -> bytes:
+        return sign_command(self.claims(name, **proof), HUB)
+
+    def claims(self, name: str, **proof: Any) -> Claims:
         now = int(self.store.clock.wall())
         jti = f"019aa8f0-7c1e-7abc-8def-{next(_numbers):012x}"
         members: dict[str, Any] = {"iss": "hub", "aud": NODE.audience, "jti": jti, "iat": now, "args": {}}
-        return sign_command(Claims(**(members | {"name": name, "subject": "b1"} | proof)), HUB)
+        return Claims(**(members | {"name": name, "subject": "b1"} | proof))
 
     def holding(self) -> bytes:
         return self.said("hold", session=self.journal.session)
@@ -200,6 +208,23 @@ async def test_without_a_clock_a_booking_expires_by_what_has_surely_passed(lives
     role.passed = lives.store.clock.wall() + 2 * DAY
     assert await role.told(early) == ("rejected", "expired")
     assert await role.told(late) == ("done", "")
+
+
+async def test_a_broker_that_takes_a_signature_off_does_not_change_what_becomes_of_a_command(lives: Lives) -> None:
+    """Before it is done it costs the command nothing, and afterwards nobody hears that it was refused."""
+    role = await lives.begin()
+    claims = role.claims("clear", rev=1, exp=int(lives.store.clock.wall()) + DAY)
+    whole = cosign(sign_first(claims, HUB), SECOND)
+    general = msgspec.json.decode(whole)
+    alone = f"{general['signatures'][0]['protected']}.{general['payload']}.{general['signatures'][0]['signature']}"
+    twice = msgspec.json.encode(general | {"signatures": general["signatures"][:1] * 2})
+    assert await role.told(alone.encode()) == ("rejected", "wrong_persons")
+    assert await role.told(twice) == ("rejected", "same_person")
+    assert await role.acted() == []
+    assert await role.told(whole) == ("done", "")
+    for changed in (alone.encode(), twice, whole):
+        assert await role.told(changed) == ("done", "")
+    assert len(await role.acted()) == 1
 
 
 # What is forgotten.
