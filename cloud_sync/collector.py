@@ -14,6 +14,7 @@ import msgspec
 
 from cloud_sync.presence import Presence
 from cloud_sync.topics import ROOT, Kind, NodeTopics, Topic
+from cloud_sync.wants import OPEN_END
 from edge import event as envelope
 from edge import jose
 from edge.claims import refused
@@ -23,10 +24,10 @@ from edge.keys import VerifyKey
 
 MAX_BATCH_EVENTS = 4096
 """Events in one batch: twice what fits 256 KiB of our smallest."""
-MAX_SEQ = 2**53
-"""The largest whole number that every JSON reader keeps exact."""
+MAX_SEQ = OPEN_END - 1
+"""The highest number that is taken: what follows it can still be asked for."""
 MAX_WORD = 256
-"""Characters of an id, a type or a subject."""
+"""Characters of an id, a type, a subject, a reason or a cause."""
 
 _EPOCH = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -178,7 +179,9 @@ def _read(node: Node, source: str, event_class: EventClass, body: bytes) -> Row 
     _require(event.source == source, "wrong_source")
     _require(event.lmclass == event_class.value, "wrong_class")
     _require(is_epoch(event.epoch), "malformed")
-    _require(max(len(event.id), len(event.type), len(event.subject)) <= MAX_WORD, "oversized")
+    words = (event.id, event.type, event.subject)
+    _require(max(map(len, words)) <= MAX_WORD, "oversized")
+    _require(all(map(_storable, words)), "malformed")
     if event.type == DROPPED:
         return _read_gone(event, event_class)
     _require(1 <= event.seq <= MAX_SEQ, "malformed")
@@ -209,6 +212,7 @@ def _verified_seal(node: Node, event: CloudEvent, body: bytes) -> dict[str, int]
     if key is None:
         raise Refusal("unknown_key")
     _require(key.verify(signature, unsigned), "bad_signature")
+    _require(all(0 <= start <= MAX_SEQ for start in sealed.consumers.values()), "malformed_seal")
     return sealed.consumers
 
 
@@ -228,7 +232,8 @@ def _read_gone(event: CloudEvent, event_class: EventClass) -> Gone:
         said = _dropped.decode(event.data)
     except (ValueError, RecursionError):
         raise Refusal("malformed") from None
-    _require(said.event_class == event_class.value and len(said.reason) <= MAX_WORD, "malformed")
+    _require(said.event_class == event_class.value, "malformed")
+    _require(len(said.reason) <= MAX_WORD and _storable(said.reason), "malformed")
     _require(1 <= said.first <= said.last <= MAX_SEQ and 0 <= said.count <= said.last - said.first + 1, "malformed")
     return Gone(event.epoch, event_class, said.first, said.last, said.count, said.reason)
 
@@ -242,6 +247,11 @@ def _row(
     )
 
 
+def _storable(word: str) -> bool:
+    """PostgreSQL keeps no NUL in a text: one message with it would be taken in by nobody, and come again for ever."""
+    return "\0" not in word
+
+
 def _require(fine: bool, reason: str) -> None:  # noqa: FBT001  reads as a sentence at every call
     if not fine:
         raise Refusal(reason)
@@ -253,7 +263,7 @@ def is_epoch(text: str) -> bool:
 
 
 def begun_by(body: bytes) -> envelope.JournalBegun | None:
-    """What the first event of an epoch says of the one before; None when ``body`` is another event.
+    """What the first event of an epoch says of the one before; None when ``body`` is another event, or makes no sense.
 
     To be asked of held rows only: then it is the role key's word.
     """
@@ -264,7 +274,14 @@ def begun_by(body: bytes) -> envelope.JournalBegun | None:
         begun = _begun.decode(event.data)
     except ValueError:
         return None
-    return begun if not begun.kept_hash or _HASH.fullmatch(begun.kept_hash) else None
+    return begun if _sensible(begun) else None
+
+
+def _sensible(begun: envelope.JournalBegun) -> bool:
+    """Whether it can be kept and asked for. A role key may have been stolen."""
+    words = (not begun.previous or is_epoch(begun.previous)) and len(begun.cause) <= MAX_WORD and _storable(begun.cause)
+    ends = _HASH.fullmatch(begun.kept_hash) is not None if begun.kept_seq else not begun.kept_hash
+    return words and ends and 0 <= begun.kept_seq <= MAX_SEQ and 0 <= (begun.last_seq or 0) <= MAX_SEQ
 
 
 def order_of_epochs(previous: Mapping[str, str], epoch: str) -> frozenset[str]:
