@@ -30,8 +30,11 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 CONNECT_S = 10
 """Seconds for a connection to come about."""
 
-_LOCK = text("SELECT count(pg_advisory_xact_lock(k)) FROM unnest(CAST(:keys AS bigint[])) AS k")
-_LOCK_SHARED = text("SELECT count(pg_advisory_xact_lock_shared(k)) FROM unnest(CAST(:keys AS bigint[])) AS k")
+# Both kinds by one statement, row by row: two of them would have two workers wait for each other.
+_LOCK = text("""
+    SELECT count(CASE WHEN alone THEN CAST(pg_advisory_xact_lock(k) AS text)
+                      ELSE CAST(pg_advisory_xact_lock_shared(k) AS text) END)
+    FROM unnest(CAST(:keys AS bigint[]), CAST(:alone AS boolean[])) AS each (k, alone)""")
 # %b: in the binary form; as text every byte of a body would be three. -1 stands for null, so that a list without any
 # number has a type.
 _INSERT = """
@@ -92,10 +95,10 @@ class PostgresDatabase:
         return head()
 
     def lock(self, sql: Connection, sources: Sequence[str], alone: frozenset[str]) -> None:
-        for statement, names in ((_LOCK, alone), (_LOCK_SHARED, frozenset(sources) - alone)):
-            keys = sorted(_key(source) for source in names)
-            if keys:
-                sql.execute(statement, {"keys": keys})
+        asked = sorted((_key(source), source in alone) for source in {*sources, *alone})
+        if asked:
+            keys, alones = zip(*asked, strict=True)
+            sql.execute(_LOCK, {"keys": list(keys), "alone": list(alones)})
 
     def insert_events(self, sql: Connection, rows: list[tuple[Any, ...]]) -> None:
         columns = [list(column) for column in zip(*sorted(rows, key=lambda row: row[:3]), strict=True)]
