@@ -37,14 +37,17 @@ RECEIVE_MAXIMUM = 500
 
 
 def known_nodes(settings: CollectorSettings, base: Path) -> dict[str, Node]:
-    """Those of the configuration and those that are enrolled. Raises ``ConfigError``, also where there is none."""
+    """Those of the configuration and those that are enrolled. Raises ``ConfigError``, also where none can ever be.
+
+    A list that names nobody any more is one: whoever revokes the last node must be obeyed like before.
+    """
     named = load_nodes(
         (each.tenant, f"{each.tenant}_{each.name}", (read_verify_key(base / each.role_key),)) for each in settings.nodes
     )
     enrolled = read_nodes(base / settings.nodes_file) if settings.nodes_file else {}
     if twice := named.keys() & enrolled.keys():
         raise ConfigError(f"{min(twice)} is enrolled and stands in [[nodes]]", remedy="take it out of [[nodes]]")
-    if not named and not enrolled:
+    if not named and not settings.nodes_file:
         raise ConfigError("a collector without nodes", remedy="enrol one, or name it under [[nodes]]")
     return named | enrolled
 

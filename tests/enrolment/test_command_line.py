@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agents.collector import known_nodes
@@ -20,8 +21,11 @@ from agents.processes import COMMAND
 from agents.settings import CollectorSettings
 from agents.site import Site, make_keys, write_settings
 from cloud_sync.enrolment_sql import Register
+from cloud_sync.known_nodes import KnownKey
+from cloud_sync.known_nodes import encode as encode_nodes
 from edge.errors import ConfigError
 from edge.identity_file import read_identity
+from edge.keys import SigningKey
 from edge.keys_file import read_verify_key
 from edge.settings import parse_settings
 from tests.agents.people import one_line_of, typed
@@ -222,6 +226,18 @@ def test_a_collector_knows_the_enrolled_nodes_and_those_of_its_file(operator, si
         nodes(entry.format("l5"))
     with pytest.raises(ConfigError, match="without nodes"):
         nodes(base=text.replace(f'nodes_file = "{operator.folder / "nodes.json"}"\n', ""))
+
+
+def test_a_collector_forgets_the_last_node_too_when_it_is_revoked(tmp_path):
+    """Where it held on to the list before, a stolen card would go on being believed by a small operator."""
+    listed = KnownKey(SigningKey(b"r" * 32).public.jwk(), since=1.0)
+    text = 'name = "hub"\ndatabase = "c.db"\nnodes_file = "nodes.json"\n[broker]\nhost = "127.0.0.1"\n'
+    settings = parse_settings(text + '[keys]\nack = "ack.pem"\n', CollectorSettings, source="collector.toml")
+    list_file = tmp_path / "nodes.json"
+    list_file.write_bytes(encode_nodes({"acme_l1": [listed]}, edition=1))
+    assert list(known_nodes(settings, tmp_path)) == ["acme_l1"]
+    list_file.write_bytes(encode_nodes({"acme_l1": [msgspec.structs.replace(listed, until=2.0)]}, edition=2))
+    assert known_nodes(settings, tmp_path) == {}
 
 
 def test_the_database_is_the_services_alone(operator):
