@@ -26,6 +26,9 @@ PORTION = 2000
 """Rows in one transaction: 1 MB of events, so that neither store holds up its workers for long."""
 
 _MARK = text("INSERT INTO moved (source, done, at) VALUES (:source, 0, :at) ON CONFLICT DO NOTHING")
+_NOTHING_DUE = (text("DELETE FROM fresh WHERE source = :source"), text("DELETE FROM wanted WHERE source = :source"))
+"""Nobody settles the node here any more, so what is due would stay so, and keep out those that are due after it."""
+_NOTHING_WAITS = text("UPDATE stream SET unproven = 0, pending = 0, waiting = NULL WHERE source = :source")
 _DONE = text("UPDATE moved SET done = 1, at = :at WHERE source = :source")
 _UNMARK = text("DELETE FROM moved WHERE source = :source")
 _ROWS = text("""
@@ -75,7 +78,6 @@ class Move:
 
         ``StoreCorrupt`` names the row that is not what the chain says.
         """
-        source = self._source
         olds = await self._old.work(self._freeze)
         news = await self._new.work(lambda sql: self._begin(sql, olds))
         for key, stream in olds.items():
@@ -85,7 +87,7 @@ class Move:
         for key, stream in olds.items():
             moved = await self._verify(stream, news[key].id, moved)
         await self._new.work(lambda sql: self._adopt(sql, olds, news))
-        await _write(self._old, _DONE, [{"source": source, "at": self._wall}])
+        await self._old.work(self._finish)
         return moved
 
     async def purge(self) -> None:
@@ -97,7 +99,14 @@ class Move:
         """From here on the old store's workers refuse the node's events and sign nothing for it."""
         self._old.lock(sql, [self._source])
         sql.execute(_MARK, {"source": self._source, "at": self._wall})
+        for statement in _NOTHING_DUE:
+            sql.execute(statement, {"source": self._source})
         return load(sql, [self._source])[self._source]
+
+    def _finish(self, sql: Connection) -> None:
+        """The old store's figures do not speak of the node any more."""
+        sql.execute(_NOTHING_WAITS, {"source": self._source})
+        sql.execute(_DONE, {"source": self._source, "at": self._wall})
 
     def _begin(self, sql: Connection, olds: Known) -> Known:
         self._new.lock(sql, [self._source])

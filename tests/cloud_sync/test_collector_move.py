@@ -63,6 +63,21 @@ async def test_a_moved_node_is_acknowledged_onward_and_asked_for_nothing(old, st
     assert (await standing(store)).journals[epoch.id]["audit"][0] == epoch.last[AUDIT]
 
 
+async def test_a_node_that_has_moved_is_due_no_more_and_nothing_of_it_waits(old, store, clock):
+    """A shard's worth of them would keep everybody whose name comes later from being settled, and alarm for ever."""
+    epoch = await filled(old)
+    epoch.add(AUDIT)
+    await keep(old, epoch.add(AUDIT))
+    await standing(old)
+    await keep(old, epoch.add(STATE), event_class=STATE)
+    await clock.advance(3600)
+    assert await old.due() == [SOURCE]
+    await move(old, store)
+    assert await old.due() == []
+    left = await old.work(lambda sql: figures(sql, now=clock.wall(), worst=10))
+    assert (left.pending, left.lag, left.gaps, left.worst) == (0, 0.0, 0, ())
+
+
 async def test_a_move_that_was_cut_short_goes_on(old, store, monkeypatch):
     monkeypatch.setattr("cloud_sync.collector_move_sql.PORTION", 20)
     await filled(old)
