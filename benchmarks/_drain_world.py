@@ -69,7 +69,7 @@ class Process:
     @property
     def peak_mb(self) -> float:
         lines = Path(f"/proc/{self.popen.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
 
     def stop(self) -> None:
         self.popen.terminate()
