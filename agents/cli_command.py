@@ -140,13 +140,14 @@ def command_cosign(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Look at what the first person signed, and sign it as the second."""
-    from agents.two_persons_file import add_second, look_at
+    from agents.two_persons_file import add_second, read_half
 
-    for line in look_at(half, first_key):
+    first = read_half(half, first_key)
+    for line in first.told():
         typer.echo(line)
     if not yes:
         typer.confirm("sign it?", abort=True)
-    add_second(half, first_key, config)
+    add_second(first, config)
     typer.echo(f"{half}: signed by both; lastmile command send {half}")
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from agents.settings import IssuerSettings
 from edge import base64url
+from edge.atomic_file import write_whole
 from edge.claims import refused
 from edge.command import Claims, cosign, read_first
 from edge.errors import ConfigError, LastmileError
@@ -29,26 +30,44 @@ def write_half(path: Path, half: bytes) -> None:
         raise ConfigError(f"{path}: {error.strerror}", remedy="name a new file that this user can write") from error
 
 
-def look_at(path: Path, first_key: Path) -> Iterator[str]:
-    """What the first person signed, for the second to read. Raises ``LastmileError`` when it is not theirs."""
-    claims = _first(path, read_verify_key(first_key))
-    yield f"signed by   {claims.iss}"
-    yield f"for         {claims.aud}"
-    yield f"command     {claims.name} {claims.subject}"
-    yield f"arguments   {msgspec.json.encode(claims.args).decode()}"
-    yield f"id          {claims.jti}"
+class Half(msgspec.Struct, frozen=True):
+    """What the first person signed: the bytes that the second sees are the bytes that the second signs.
+
+    The file may be another one by the time that somebody has read it and nodded.
+    """
+
+    path: Path
+    token: bytes
+    claims: Claims
+
+    def told(self) -> Iterator[str]:
+        """For the second person to read."""
+        claims = self.claims
+        yield f"signed by   {claims.iss}"
+        yield f"for         {claims.aud}"
+        yield f"command     {claims.name} {claims.subject}"
+        yield f"arguments   {msgspec.json.encode(claims.args).decode()}"
+        yield f"id          {claims.jti}"
 
 
-def add_second(path: Path, first_key: Path, config: Path) -> None:
+def read_half(path: Path, first_key: Path) -> Half:
+    """Raises ``LastmileError`` when it is not the half of who has ``first_key``."""
+    key, token = read_verify_key(first_key), _read(path)
+
+    def find_key(kid: str) -> VerifyKey:
+        if kid != key.kid:
+            raise refused("unknown_key", f"{path} is signed by another key", "name the public key of who signed first")
+        return key
+
+    return Half(path, token, read_first(token, find_key))
+
+
+def add_second(half: Half, config: Path) -> None:
     """Sign it as the issuer of ``config``, in the place of the half. Raises ``LastmileError``; the half stays then."""
     settings = read_settings(config, IssuerSettings)
-    claims = _first(path, read_verify_key(first_key))
-    if claims.iss == settings.name:
+    if half.claims.iss == settings.name:
         raise ConfigError(f"{settings.name} has signed it already", remedy="let another person sign it too")
-    whole = cosign(_read(path), read_signing_key(config.parent / settings.key))
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.write_bytes(whole)
-    fresh.replace(path)
+    write_whole(half.path, cosign(half.token, read_signing_key(config.parent / settings.key)), mode=0o644)
 
 
 def read_whole(path: Path) -> tuple[Claims, bytes]:
@@ -63,15 +82,6 @@ def read_whole(path: Path) -> tuple[Claims, bytes]:
     if signatures != 2:  # noqa: PLR2004  two people
         raise ConfigError(f"{path}: signed by one person", remedy=f"let another say `lastmile command cosign {path}`")
     return claims, token
-
-
-def _first(path: Path, key: VerifyKey) -> Claims:
-    def find_key(kid: str) -> VerifyKey:
-        if kid != key.kid:
-            raise refused("unknown_key", f"{path} is signed by another key", "name the public key of who signed first")
-        return key
-
-    return read_first(_read(path), find_key)
 
 
 def _read(path: Path) -> bytes:
