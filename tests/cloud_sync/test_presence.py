@@ -94,7 +94,7 @@ async def test_a_role_agent_that_says_nothing_serves_nobody(broker, agent):
         await until(lambda: presence_of(listener)[-1] == (True, False, 1))
         agent.speak()
         await until(lambda: presence_of(listener)[-1] == (True, True, 1))
-    assert len(presence_of(listener)) == 4  # the fourth is the goodbye
+    await until(lambda: len(presence_of(listener)) == 4)  # the fourth is the goodbye, on its way
     await listener.close()
 
 
