@@ -190,6 +190,15 @@ async def test_a_booking_carries_its_revision_and_its_expiry_and_nothing_else(li
         assert (result.status, result.reason) == (Status.REJECTED, "bad_claims")
 
 
+@pytest.mark.parametrize("numbers", [{"rev": 2**63}, {"rev": 1, "iat": 2**63 - 1, "exp": 2**63}])
+async def test_a_number_that_no_database_holds_is_refused_and_holds_nothing_up(lives: Lives, numbers: Any) -> None:
+    """A key that may book opens no door; it must not be able to end the link either, again and again."""
+    role = await lives.begin()
+    token = role.said("expect", **({"exp": int(lives.store.clock.wall()) + DAY} | numbers))
+    assert await role.told(token) == ("rejected", "bad_claims")
+    assert await role.told(role.expecting(1)) == ("done", "")
+
+
 async def test_a_booking_lies_with_a_broker_for_45_days_and_no_longer(lives: Lives) -> None:
     role = await lives.begin()
     assert await role.told(role.expecting(1, lies_s=MAX_WAIT_S + 1)) == ("rejected", "bad_claims")
