@@ -141,9 +141,11 @@ class CloudSync:
 
     def _put_out(self, out: Out) -> None:
         if out.kind == "reported":
+            if out == self._reported:
+                return  # the role agent says it again at each HELLO
             self._reported = out
-        if out.kind == "live" and not self._connection:
-            return  # only the newest sample is worth anything
+        if out.kind in {"live", "reported"} and not self._connection:
+            return  # only the newest is worth anything, and a connection begins with ``reported``
         self._outgoing.append(out)
         self._out_due.set()
 
@@ -320,8 +322,10 @@ class CloudSync:
         while True:
             self._out_due.clear()
             while self._outgoing:
-                await self._send_out(connection, topics, self._outgoing[0])
-                self._outgoing.popleft()
+                first = self._outgoing[0]
+                await self._send_out(connection, topics, first)
+                if self._outgoing[0] is first:  # else it has fallen out of the full queue meanwhile
+                    self._outgoing.popleft()
             await self._out_due.wait()
 
     async def _send_out(self, connection: BrokerConnection, topics: NodeTopics, out: Out) -> None:

@@ -81,6 +81,19 @@ async def test_retained_copies_are_published_again_every_hour(broker, agent, mon
     await listener.close()
 
 
+async def test_what_a_node_reports_is_published_once_however_often_the_role_agent_says_it(broker, agent):
+    """It does so at every HELLO, and there is one every few seconds."""
+    listener = await Listener.on(broker.settings("listener"), OWN)
+    sync = cloud_sync(agent, broker.settings(NODE))
+    async with running(sync.run):
+        await until(lambda: (True, True, 1) in presence_of(listener))
+        for word in (b"first", b"first", b"first", b"second"):
+            agent.server.push(Out("reported", "", word))
+        await until(lambda: b"second" in listener.payloads("/reported"))
+    assert listener.payloads("/reported") == [b"first", b"second"]
+    await listener.close()
+
+
 async def test_a_role_agent_that_says_nothing_serves_nobody(broker, agent):
     """Its socket stays open when it is stopped or hangs; presence says so within ten seconds."""
     clock = ManualClock()
