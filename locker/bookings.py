@@ -69,9 +69,12 @@ def _cancel(ledger: Ledger, booking: str, rev: int) -> None:
 
 
 def _extend(ledger: Ledger, booking: str, hours: int, rev: int) -> None:
-    """Hold longer what lies here or will come. A hold that has run out is taken up again from now on."""
+    """Hold longer what lies here or will come. A hold that has run out is taken up again from now on.
+
+    While its courier is at the door a parcel has no hold yet: it gets the booking's when the deposit is complete.
+    """
     here = _parcel_here(ledger, booking)
-    if here is None:
+    if here is None or (here.state is ParcelState.DEPOSITING and not here.coded):
         held = _require_expected(ledger, booking)
         if held.hold_hours + hours > MAX_HOLD_HOURS:
             raise _too_long()

@@ -182,6 +182,28 @@ async def test_holding_longer_counts_from_the_promise_and_once_overdue_from_now(
     await collect(rig)
 
 
+async def test_what_is_extended_while_its_courier_is_at_the_door_is_held_for_so_long(rig: DownlinkRig) -> None:
+    await expected(rig, hold_hours=24)
+    put_in = await rig.deposit("b1")
+    assert isinstance(put_in, Accepted)
+    assert await rig.say("extend", "b1", 2, hours=10) == ("done", "")
+    await rig.pass_time(1.0)
+    rig.bench.shut(put_in.door)
+    await rig.pass_time(1.0)
+    assert expires(rig) == pytest.approx(rig.clock.wall() + 34 * HOUR, abs=5)
+    assert rig.changes("b1") == ["expected", "extended", "stored"]
+
+
+async def test_what_nobody_has_announced_is_not_extended_before_it_lies_here(rig: DownlinkRig) -> None:
+    put_in = await rig.deposit("walk-in")
+    assert isinstance(put_in, Accepted)
+    assert await rig.say("extend", "walk-in", 1, hours=10) == ("rejected", "no_such_booking")
+    await rig.pass_time(1.0)
+    rig.bench.shut(put_in.door)
+    await rig.pass_time(1.0)
+    assert await rig.say("extend", "walk-in", 2, hours=10) == ("done", "")
+
+
 async def test_nothing_is_held_for_more_than_the_limit_however_often_it_is_extended(rig: DownlinkRig) -> None:
     await expected(rig, hold_hours=MAX_HOLD_HOURS)
     assert await rig.say("extend", "b1", 2, hours=1) == ("rejected", "hold_too_long")
