@@ -7,7 +7,7 @@ it is proven, by a signed ack. In between the node keeps it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Literal, Protocol
 
 from cloud_sync.collector import Batch, Node, Standing, check_result, read_events
@@ -86,11 +86,13 @@ class Collector:
         self._probed = asyncio.Event()
         self._came = asyncio.Event()
         self._lives = 0
-        """The store's life in which all nodes were last asked for what follows."""
+        """The store's life that was seen last."""
+        self._behind: set[str] = set()
+        """Nodes that were not asked yet for what follows in that life, as far as the broker has said."""
         self.subscribed: Literal["", "shared", "plain", "amqp"] = ""
         """How it listens now; "" while it is not known to hear anything."""
-        self._unheard: dict[str, asyncio.Future[int]] = {}
-        """The last ack to each node that the broker has not taken, or not yet."""
+        self._unheard: dict[str, asyncio.Future[int] | None] = {}
+        """The last ack to each node that the broker has not taken, or not yet; None: it was not even handed over."""
         self.acks = 0
         self.wants = 0
         """Ranges asked for."""
@@ -214,33 +216,55 @@ class Collector:
     async def _sweep(self, connection: BrokerConnection) -> None:
         """Settle what is due, whichever worker took it in. Every second, and the first after a quiet time at once."""
         while True:
-            ask_all = self._store.lives != self._lives
-            self._lives = self._store.lives
-            again = {source for source, answer in self._unheard.items() if answer.done()}
-            for source in again:
-                del self._unheard[source]
-            sources = sorted(self._sources) if ask_all else sorted({*await self._store.due(), *again})
-            for at in range(0, len(sources), SETTLE_SOURCES):
-                standings = await self._store.settle(sources[at : at + SETTLE_SOURCES], ask_all=ask_all)
-                for source, standing in standings.items():
-                    await self._acknowledge(connection, source, standing, again=source in again)
+            if self._store.lives != self._lives:
+                self._lives, self._behind = self._store.lives, set(self._sources)
+            again = {source for source, answer in self._unheard.items() if answer is None or answer.done()}
+            behind = self._behind - (self._unheard.keys() - again)
+            due = {*await self._store.due(), *again} - behind
+            for sources, ask_all in ((sorted(behind), True), (sorted(due), False)):
+                for at in range(0, len(sources), SETTLE_SOURCES):
+                    await self._settle(connection, sources[at : at + SETTLE_SOURCES], again, ask_all=ask_all)
             self._progress("sweep")
-            if sources:
+            if behind or due:
                 await self._clock.sleep(SWEEP)
             self._came.clear()
             await within(self._clock, SWEEP, self._came)
 
-    async def _acknowledge(self, connection: BrokerConnection, source: str, standing: Standing, *, again: bool) -> None:
-        """Sign what the transaction that held the node's lock has committed. An ack that is late moves nothing: a
-        node's cursors only rise. ``again``: the broker did not take the one before.
+    async def _settle(
+        self, connection: BrokerConnection, sources: Sequence[str], again: Collection[str], *, ask_all: bool
+    ) -> None:
+        """Settle these and tell those that have something to hear. ``again``: the broker did not take the ack before.
+
+        Once settled they are due no more, so what is owed is noted before the first is sent.
         """
+        standings = await self._store.settle(sources, ask_all=ask_all)
+        owed = {}
+        for source in sources:
+            standing = standings.get(source)
+            if standing is not None and self._has_to_hear(source, standing, again=source in again):
+                owed[source] = standing
+                self._unheard[source] = None
+            else:
+                self._behind.discard(source)
+                if source in again:
+                    del self._unheard[source]
+        for source, standing in owed.items():
+            await self._acknowledge(connection, source, standing, asked=self._lives if ask_all else 0)
+
+    def _has_to_hear(self, source: str, standing: Standing, *, again: bool) -> bool:
         node = self._sources.get(source)
         if node is None:
-            return  # of an earlier configuration
+            return False  # of an earlier configuration
         if standing.alarms:
             self._log.error("quarantined", node=node.name, rows=standing.alarms, remedy="look at who can publish as it")
-        if not standing.want and not ((standing.fresh or again) and standing.journals):
-            return
+        return bool(standing.want or ((standing.fresh or again) and standing.journals))
+
+    async def _acknowledge(self, connection: BrokerConnection, source: str, standing: Standing, *, asked: int) -> None:
+        """Sign what the transaction that held the node's lock has committed. An ack that is late moves nothing: a
+        node's cursors only rise. ``asked``: the store's life for which this also asks for all that follows; 0: it does
+        not.
+        """
+        node = self._sources[source]
         # The latest epochs; an earlier one has its turn again when more of it comes.
         journals = dict(list(standing.journals.items())[-MAX_JOURNALS:])
         token = self._sign(Ack(self._consumer, node.audience, journals, tuple(standing.want)))  # type: ignore[arg-type]
@@ -248,11 +272,13 @@ class Collector:
             await connection.send(NodeTopics(node.tenant, node.name).ack(self._consumer), token)
         )
         self._unheard[source] = answer
-        answer.add_done_callback(lambda done: self._heard(source, done))
+        answer.add_done_callback(lambda done: self._heard(source, done, asked))
         self.acks += 1
         self.wants += len(standing.want)
 
-    def _heard(self, source: str, answer: asyncio.Future[int]) -> None:
+    def _heard(self, source: str, answer: asyncio.Future[int], asked: int) -> None:
         fine = not answer.cancelled() and answer.exception() is None and answer.result() < FAILURE
+        if fine and asked == self._lives:
+            self._behind.discard(source)
         if fine and self._unheard.get(source) is answer:
             del self._unheard[source]

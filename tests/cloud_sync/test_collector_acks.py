@@ -6,9 +6,14 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any, cast
 
+import msgspec
+import pytest
+
 from cloud_sync.collector_asyncio import Collector
-from cloud_sync.ports import FAILURE, Broker, BrokerConnection
-from edge.acks import sign_ack
+from cloud_sync.ports import FAILURE, Broker, BrokerConnection, BrokerLost
+from cloud_sync.wants import OPEN_END
+from edge import base64url
+from edge.acks import Ack, sign_ack
 from edge.keys import SigningKey
 from tests.cloud_sync.broker_rig import until
 from tests.cloud_sync.collector_rig import NODES, epoch_of, keep
@@ -71,3 +76,46 @@ async def test_behind_a_new_connection_to_the_store_every_node_is_asked_for_what
         store.lives += 1
         await until(lambda: len(broker.sent) == 2)
     assert one.wants == 2
+
+
+class Going:
+    """A broker that goes away at the first ack."""
+
+    async def send(self, _topic: str, _payload: bytes, **_: Any) -> Awaitable[int]:
+        raise BrokerLost("gone", remedy="none")
+
+
+async def go_away(one: Collector) -> None:
+    with pytest.raises(BrokerLost):
+        await one._sweep(cast("BrokerConnection", Going()))
+
+
+def asked_for_all(token: bytes) -> bool:
+    claims = msgspec.json.decode(base64url.decode(token.split(b".")[1]), type=Ack)
+    return any(last == OPEN_END for _, _, _, last in claims.want)
+
+
+async def test_an_ack_that_was_not_handed_over_is_owed_on_the_next_connection(store):
+    """The settling is committed: nothing is due of the node any more, and it keeps what it could delete."""
+    epoch = epoch_of(3)
+    await keep(store, *epoch.bodies(), epoch.seal())
+    broker, one = Answering(), collector(store)
+    one._lives = store.lives
+    await go_away(one)
+    async with running(lambda: one._sweep(cast("BrokerConnection", broker))):
+        await until(lambda: broker.sent)
+
+
+async def test_a_node_is_asked_for_what_follows_until_the_broker_has_taken_the_question(store):
+    """Behind a fail-over the broker may go as well, or refuse for a while."""
+    epoch = epoch_of(3)
+    await keep(store, *epoch.bodies(), epoch.seal())
+    broker, one = Answering(FAILURE), collector(store)
+    looks: list[str] = []
+    one._progress = looks.append
+    await go_away(one)
+    async with running(lambda: one._sweep(cast("BrokerConnection", broker))):
+        await until(lambda: len(broker.sent) == 2)
+        seen = len(looks)
+        await until(lambda: len(looks) > seen + 3)
+    assert [asked_for_all(token) for token in broker.sent] == [True, True]
