@@ -11,6 +11,7 @@ import msgspec
 
 from cloud_sync.authority import Authority, make_issuing, make_root
 from cloud_sync.fleet_sim import names
+from cloud_sync.known_nodes import KnownKey, encode
 from cloud_sync.rights import mosquitto_acl
 from edge.certificate import TlsKey, read_request
 from edge.issuers import ACK, Entry, Issuers, IssuersDocument, read_issuers, sign_issuers
@@ -45,6 +46,7 @@ log_type warning
 
 _COLLECTOR = """name = "{consumer}"
 database = "collector.db"
+nodes_file = "nodes.json"
 
 [broker]
 host = "127.0.0.1"
@@ -57,13 +59,6 @@ key = "certificates/{consumer}.key"
 
 [keys]
 ack = "keys/ack.pem"
-"""
-
-_NODE = """
-[[nodes]]
-tenant = "{tenant}"
-name = "{name}"
-role_key = "keys/role.jwk"
 """
 
 
@@ -112,9 +107,11 @@ def make_fleet(site: FleetSite, *, nodes: int, port: int, wall: float) -> Iterat
         _MOSQUITTO.format(port=port, user=getpass.getuser(), directory=site.directory.resolve())
     )
     (site.directory / "acl").write_text(mosquitto_acl([CONSUMER, WATCHER], []))
-    known = "".join(_NODE.format(tenant=site.tenant, name=name) for name in chosen)
-    site.collector_toml.write_text(_COLLECTOR.format(port=port, consumer=CONSUMER) + known)
-    yield from _certificates(site, [f"{site.tenant}_{name}" for name in chosen], wall)
+    site.collector_toml.write_text(_COLLECTOR.format(port=port, consumer=CONSUMER))
+    listed = [f"{site.tenant}_{name}" for name in chosen]
+    role = KnownKey(read_verify_key(site.key("role.jwk")).jwk(), wall)
+    (site.directory / "nodes.json").write_bytes(encode({node: [role] for node in listed}, edition=1))
+    yield from _certificates(site, listed, wall)
 
 
 def _keys(site: FleetSite, wall: float) -> None:
