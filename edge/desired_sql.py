@@ -20,6 +20,10 @@ from edge.schema_sql import read_fact, write_fact
 _DESIRED = "desired"
 _REPORTED = "reported_version"
 
+MAX_REFUSED = 32
+"""Members of one document that are told as refused: whoever mends these hears of the others, and a word on thousands
+would not fit what the node may sign."""
+
 
 class Subject(Protocol):
     """The role, as far as a document changes it. Neither method may fail for what a document says."""
@@ -68,6 +72,8 @@ class HeldDesired:
         self._refused_digest = ""
         self._refused: tuple[RefusedMember, ...] = ()
         self._reported = b""
+        self._told = ("", "", 0)
+        """What the last word was about; see ``_standing``."""
 
     @property
     def version(self) -> int:
@@ -78,16 +84,19 @@ class HeldDesired:
         kept = await self._journal.write(lambda transaction: read_fact(transaction.sql, _DESIRED))
         if kept is not None:
             self._held = msgspec.json.decode(kept, type=_Held)
-            self._refused = self._subject.refusals(self._held.body)
+            self._refused = self._subject.refusals(self._held.body)[:MAX_REFUSED]
             self._applied = self._subject.apply(self._held.body)
+        self._told = self._standing()
 
     async def offer(self, token: bytes) -> None:
         """Take a newer document, whole or not at all. Raises ``VerificationError`` for any other. One at a time.
 
-        The same bytes once more, as a broker brings them at every connection, are no news.
+        The same bytes once more, as a broker brings them at every connection, are no news, unless the disk took the
+        document and not the word on it.
         """
         digest = hashlib.sha256(token).hexdigest()
         if digest in {self._held.digest, self._refused_digest}:
+            await self.report_news()
             return
         clock = self._clock
         desired = read_desired(
@@ -97,15 +106,21 @@ class HeldDesired:
             held_version=self._held.version,
             wall=clock.wall() if clock.trusted() else None,
         )
-        refused = self._subject.refusals(desired.body)
+        refused = self._subject.refusals(desired.body)[:MAX_REFUSED]
         if refused:
             await self._refuse(desired, digest, refused)
         else:
             await self._take(desired, digest)
         await self.report()
 
+    async def report_news(self) -> None:
+        """Report, unless the last word was about the same documents."""
+        if self._standing() != self._told:
+            await self.report()
+
     async def report(self) -> None:
         """Sign and publish how things stand: at start, and whenever something has changed."""
+        standing = self._standing()
         version = await self._journal.write(lambda transaction: _next_version(transaction, self._clock.wall()))
         reported = Reported(
             iss=self._identity.audience,
@@ -120,11 +135,16 @@ class HeldDesired:
         )
         self._reported = sign_reported(reported, self._role_key)
         self._push(self._reported)
+        self._told = standing
 
     def report_again(self) -> None:
         """Say the same to one who has just come, and knows nothing yet."""
         if self._reported:
             self._push(self._reported)
+
+    def _standing(self) -> tuple[str, str, int]:
+        """The documents that are in force or were refused: digests, and the issuers' version."""
+        return self._held.digest, self._refused_digest, self._issuers().version
 
     async def _take(self, desired: Desired, digest: str) -> None:
         held = _Held(desired.version, digest, desired.body)

@@ -215,10 +215,9 @@ class RoleLinkDesk:
         if request.kind == "desired" and self._desired is not None:
             await self._desired.offer(request.token)
         elif request.kind == _ISSUERS:
-            before = self._issuers.now.version
             await self._issuers.offer(request.token)
-            if self._desired is not None and self._issuers.now.version != before:
-                await self._desired.report()
+            if self._desired is not None:
+                await self._desired.report_news()
         else:
             self._count("unknown_kind")
 

@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from edge.desired_sql import HeldDesired
+from edge import desired_sql
+from edge.desired_sql import MAX_REFUSED, HeldDesired
 from edge.document import Desired, RefusedMember, Reported, read_reported, sign_desired
-from edge.errors import VerificationError
+from edge.errors import StoreFull, VerificationError
 from edge.issuers import Issuers
 from edge.journal_sql import SqlJournal
 from edge.keys import SigningKey
@@ -178,6 +179,36 @@ async def test_what_the_configuration_has_made_impossible_since_is_left_out_and_
     assert after.role.applied == [{"hold_hours": 1}]
     assert (said.desired_version, said.applied) == (4, {"hold_hours": 1})
     assert said.refused == (RefusedMember("door", "unknown_member"),)
+
+
+@pytest.mark.parametrize("body", [{"hold_hours": 1}, {"wiring": {}}])
+async def test_a_document_that_was_kept_and_not_reported_is_reported_when_it_comes_again(
+    node: Node, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk was full in between: whoever offered it hears of no answer, and offers it again."""
+    await node.desired.report()
+
+    def full(*_: object) -> int:
+        raise StoreFull("the disk is full", remedy="none")
+
+    monkeypatch.setattr(desired_sql, "_next_version", full)
+    token = signed(4, body)
+    with pytest.raises(StoreFull):
+        await node.desired.offer(token)
+    monkeypatch.undo()
+    await node.desired.offer(token)
+    await node.desired.offer(token)
+    said = node.reported()
+    assert (said.desired_version, said.refused_version) in {(4, 0), (0, 4)}
+    assert len(node.published) == 2
+    assert len(node.told()) == 1
+
+
+async def test_a_document_of_nothing_but_strange_members_is_refused_in_a_word_that_can_be_signed(node: Node) -> None:
+    node.role.impossible = {f"member-{number}" for number in range(500)}
+    await node.desired.offer(signed(4, dict.fromkeys(node.role.impossible, 1)))
+    assert node.reported().refused_version == 4
+    assert len(node.reported().refused) == MAX_REFUSED
 
 
 async def test_who_connects_hears_the_last_word_again(node: Node) -> None:
