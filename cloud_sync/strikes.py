@@ -8,7 +8,8 @@ from cloud_sync.stream import Stream
 
 STRIKES = 2
 """Connections that ended with the same message in flight before events go one at a time; as many again before one is
-set aside. A bad link that ends connections by chance makes this slower, and loses nothing but its pace."""
+set aside. A bad link may do the same by chance, over an event that it lets through in none of the four: one of state or
+telemetry is given up then and told as unsendable, one of audit waits for cloud-sync's next start."""
 
 
 class Strikes:
