@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from cloud_sync.agent_asyncio import Agent
-from cloud_sync.ports import BrokerConnection, BrokerLost, Message, Progress
+from cloud_sync.ports import FAILURE, BrokerConnection, BrokerLost, Message, Progress
 from cloud_sync.presence import Presence, decode, encode
 from cloud_sync.topics import NodeTopics
 from cloud_sync.waiting_asyncio import within
@@ -26,13 +26,24 @@ LOOK_EVERY = 60.0
 
 
 class PresenceKeeper:
-    """``reported`` gives the document that is kept beside presence, None when there is none yet."""
+    """``reported`` gives the document that is kept beside presence, None when there is none yet.
 
-    def __init__(self, agent: Agent, clock: Clock, reported: Callable[[], bytes | None], progress: Progress) -> None:
+    ``refused`` hears which of the two the broker did not take, and its reason code.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        clock: Clock,
+        reported: Callable[[], bytes | None],
+        progress: Progress,
+        refused: Callable[[str, int], None],
+    ) -> None:
         self._agent = agent
         self._clock = clock
         self._reported = reported
         self._progress = progress
+        self._refused = refused
         self._log = log.get_logger("cloud_sync")
         self._due = asyncio.Event()
         self._wrong = False
@@ -67,14 +78,19 @@ class PresenceKeeper:
         while True:
             self._due.clear()
             self._wrong = False
-            await (await connection.send(topics.presence, self.payload(online=True), retain=True))
+            await self._publish(connection, "presence", topics.presence, self.payload(online=True))
             reported = self._reported()
             if reported is not None:
-                await (await connection.send(topics.reported, reported, retain=True))
+                await self._publish(connection, "reported", topics.reported, reported)
             await self._until_due()
             if self._wrong:
                 self.mended += 1
                 await self._clock.sleep(MEND_PAUSE)
+
+    async def _publish(self, connection: BrokerConnection, kind: str, topic: str, payload: bytes) -> None:
+        code = await (await connection.send(topic, payload, retain=True))
+        if code >= FAILURE:
+            self._refused(kind, code)
 
     def heard(self, message: Message) -> None:
         """What somebody published under our presence: the broker itself, when a will comes late.

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
 
 from cloud_sync.agent_asyncio import Agent
+from cloud_sync.outgoing_asyncio import Outgoing
 from cloud_sync.ports import (
     FAILURE,
     AgentLink,
@@ -46,9 +47,6 @@ PROBE_TIMEOUT = 10.0
 """Seconds for our own message to come back: a satellite link needs 1.2 for the two ways."""
 PROBE_AGAIN = 60.0
 """Seconds between probes while rights are missing: a person may be giving them now."""
-MAX_OUTGOING = 256
-"""Results and live samples that wait for a connection. A result that falls out is recorded in the journal, and the
-issuer asks again."""
 
 
 class CloudSync:
@@ -90,16 +88,14 @@ class CloudSync:
             on_change=self._changed,
             progress=progress,
         )
+        self._outgoing = Outgoing(self._out_refused)
         self._presence = PresenceKeeper(
-            self._agent, clock, lambda: self._reported.payload if self._reported else None, progress
+            self._agent, clock, lambda: self._outgoing.reported, progress, self._out_refused
         )
         self._epoch = ""
         """The newest that we have heard of."""
         self._connection: BrokerConnection | None = None
         self._nudged = asyncio.Event()
-        self._outgoing: deque[Out] = deque(maxlen=MAX_OUTGOING)
-        self._out_due = asyncio.Event()
-        self._reported: Out | None = None
         self._probe = ""
         self._probed = asyncio.Event()
 
@@ -137,17 +133,7 @@ class CloudSync:
                 self.pump.wake()
                 self._nudged.set()
             case Out():
-                self._put_out(push)
-
-    def _put_out(self, out: Out) -> None:
-        if out.kind == "reported":
-            if out == self._reported:
-                return  # the role agent says it again at each HELLO
-            self._reported = out
-        if out.kind in {"live", "reported"} and not self._connection:
-            return  # only the newest is worth anything, and a connection begins with ``reported``
-        self._outgoing.append(out)
-        self._out_due.set()
+                self._outgoing.put(push, connected=self._connection is not None)
 
     # The broker.
 
@@ -198,7 +184,7 @@ class CloudSync:
                 tasks.create_task(self._read_inbox(connection), name="inbox")
                 tasks.create_task(self._prove_rights(connection, topics, denied), name="probe")
                 tasks.create_task(self._presence.keep(connection, topics), name="presence")
-                tasks.create_task(self._carry_out(connection, topics), name="out")
+                tasks.create_task(self._outgoing.carry(connection, topics), name="out")
                 tasks.create_task(self._carry_events(connection, topics), name="events")
                 tasks.create_task(self._nudge(), name="nudge")
                 if self._puback_ends:
@@ -318,29 +304,12 @@ class CloudSync:
             self._log.warning("agent_refused", what=answer.refused)
         await self._take_journals(answer.journals)
 
-    async def _carry_out(self, connection: BrokerConnection, topics: NodeTopics) -> None:
-        while True:
-            self._out_due.clear()
-            while self._outgoing:
-                first = self._outgoing[0]
-                await self._send_out(connection, topics, first)
-                if self._outgoing[0] is first:  # else it has fallen out of the full queue meanwhile
-                    self._outgoing.popleft()
-            await self._out_due.wait()
-
-    async def _send_out(self, connection: BrokerConnection, topics: NodeTopics, out: Out) -> None:
-        try:
-            match out.kind:
-                case "res":
-                    _ = await connection.send(topics.result(out.name), out.payload)
-                case "live":
-                    _ = await connection.send(topics.live(out.name), out.payload, qos=0)
-                case "reported":
-                    _ = await connection.send(topics.reported, out.payload, retain=True)
-                case _:
-                    self.dropped["unknown_out"] += 1
-        except ProtocolError:
-            self.dropped["unknown_out"] += 1
+    def _out_refused(self, kind: str, code: int) -> None:
+        """A result, presence or ``reported`` that the broker did not take: nobody hears it, so a person must."""
+        self.dropped[kind if code < FAILURE else f"{kind}_refused"] += 1
+        if code >= FAILURE:
+            self._log.error("refused", kind=kind, code=hex(code), remedy=f"give {self._node()} its topic rights")
+            self._trouble("rights", f"the broker refuses {kind} ({code:#x}); give {self._node()} its topic rights")
 
     # Inwards.
 
@@ -390,7 +359,7 @@ class CloudSync:
             lambda n: link.Offer(n, topic.kind.value, topic.name, message.payload), OfferAnswer
         )
         for command_id, result in answer.results:
-            self._put_out(Out("res", command_id, result))
+            self._outgoing.put(Out("res", command_id, result), connected=True)
 
     def _node(self) -> str:
         return self._agent.welcome.node if self._agent.welcome else ""

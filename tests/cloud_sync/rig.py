@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from cloud_sync.client_mqtt import BrokerSettings, MqttBroker
+from cloud_sync.ports import Trouble
 from cloud_sync.pump import Pacing
 from cloud_sync.service import CloudSync
 from edge import jose, link_socket
@@ -260,6 +261,7 @@ def cloud_sync(
     batch_bytes: int = 64 * 1024,
     clock: Clock | None = None,
     health: Health | None = None,
+    trouble: Trouble = lambda _part, _what: None,
 ) -> CloudSync:
     rng = random.Random(3)
     watched, time = health or Health(), clock or FastClock(10.0)
@@ -275,6 +277,7 @@ def cloud_sync(
         random=lambda: rng.random() / 20,
         new_token=lambda: rng.randbytes(8).hex(),
         progress=lambda part: watched.progress(part, time.mono()),
+        trouble=trouble,
     )
 
 

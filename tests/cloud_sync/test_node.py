@@ -122,3 +122,21 @@ async def test_missing_rights_are_told_and_what_works_is_used(tmp_path, agent):
         await until(lambda: listener.events() == agent.epoch.bodies())
     await listener.close()
     broker.kill()
+
+
+async def test_a_result_or_a_presence_that_the_broker_refuses_is_counted_and_told(tmp_path, agent):
+    """The probe comes back and events go through: without it all would look well, and no issuer would hear anything."""
+    rights = tmp_path / "acl"
+    rights.write_text(f"topic write {ROOT}/evt/#\ntopic write {ROOT}/probe\ntopic read {ROOT}/#\n")
+    broker = Mosquitto(tmp_path, ["allow_anonymous true", f"acl_file {rights}"])
+    await broker.start()
+    told: list[str] = []
+    sync = cloud_sync(agent, broker.settings(NODE), trouble=lambda _, what: told.append(what))
+    async with running(sync.run):
+        await until(lambda: sync.state is LinkState.ONLINE)
+        agent.server.push(Out("res", "018f0000-0000-7000-8000-000000000001", b"signed result"))
+        agent.server.push(Out("reported", "", b"signed state"))
+        await until(lambda: sync.dropped.keys() == {"presence_refused", "res_refused", "reported_refused"})
+    for kind in ("presence", "res", "reported"):
+        assert f"the broker refuses {kind} (0x87); give {NODE} its topic rights" in told
+    broker.kill()

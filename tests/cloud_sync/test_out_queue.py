@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import Awaitable
 from typing import cast
 
-from cloud_sync.client_mqtt import BrokerSettings
+from cloud_sync.outgoing_asyncio import MAX_OUTGOING, Outgoing
 from cloud_sync.ports import BrokerConnection
-from cloud_sync.service import MAX_OUTGOING
 from cloud_sync.topics import NodeTopics
 from edge.link import Out
 from tests.cloud_sync.broker_rig import until
-from tests.cloud_sync.rig import NODE, TENANT, cloud_sync, running
+from tests.cloud_sync.rig import NODE, TENANT, running
 
 
 class Crowded:
@@ -33,16 +32,16 @@ class Crowded:
         return taken
 
 
-async def test_a_result_that_comes_while_the_queue_is_full_costs_none_that_waits(agent):
-    sync = cloud_sync(agent, BrokerSettings(host="127.0.0.1", client_id=NODE))
+async def test_a_result_that_comes_while_the_queue_is_full_costs_none_that_waits():
+    outgoing = Outgoing(lambda *_: None)
     connection = Crowded()
 
     def say(number: int) -> None:
-        sync._heed(Out("res", f"id-{number}", b"%d" % number))
+        outgoing.put(Out("res", f"id-{number}", b"%d" % number), connected=True)
 
     for number in range(MAX_OUTGOING):
         say(number)
-    async with running(lambda: sync._carry_out(cast("BrokerConnection", connection), NodeTopics(TENANT, NODE))):
+    async with running(lambda: outgoing.carry(cast("BrokerConnection", connection), NodeTopics(TENANT, NODE))):
         await until(lambda: connection.asked)
         say(MAX_OUTGOING)
         connection.room.set()

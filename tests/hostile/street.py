@@ -225,8 +225,8 @@ class Street:
         with contextlib.suppress(BrokerLost):
             await self.sync._read_inbox(cast("Any", delivery))
         assert delivery.acknowledged == [message]
-        answers = [(out.name, out.payload) for out in self.sync._outgoing]
-        self.sync._outgoing.clear()
+        answers = [(out.name, out.payload) for out in self.sync._outgoing._queue]
+        self.sync._outgoing._queue.clear()
         return answers
 
     async def hears_ack(self, token: bytes, consumer: str = "hub") -> None:
