@@ -43,6 +43,8 @@ PROGRESS_EVERY = 10.0
 """Seconds in which every part says at least once that it lives, whether there is something to do or not."""
 PASSED_EVERY = 1.0
 """Seconds between two words to the role agent about what the broker has taken: each costs it a commit."""
+FIRST_REQUEST = 1
+"""The number of a socket's first request, which is HELLO."""
 PROBE_TIMEOUT = 10.0
 """Seconds for our own message to come back: a satellite link needs 1.2 for the two ways."""
 PROBE_AGAIN = 60.0
@@ -94,6 +96,8 @@ class CloudSync:
         )
         self._epoch = ""
         """The newest that we have heard of."""
+        self._pulled = 0
+        """The number of the last answer with events on the present socket."""
         self._connection: BrokerConnection | None = None
         self._nudged = asyncio.Event()
         self._probe = ""
@@ -110,7 +114,11 @@ class CloudSync:
 
     async def _welcomed(self, welcome: Welcome) -> None:
         self.pump.wake()
-        await self._take_journals(welcome.journals)
+        if welcome.n <= FIRST_REQUEST:
+            self._pulled = 0  # a socket of its own
+        if welcome.n >= self._pulled:
+            # Else events were pulled after this was said, and read before it: it would look as if the file went back.
+            await self._take_journals(welcome.journals)
 
     async def _take_journals(self, journals: Sequence[JournalView]) -> None:
         """Follow what the role agent says of its epochs. A new one needs a new connection; see ``_outdated``."""
@@ -256,6 +264,7 @@ class CloudSync:
             # The epoch is held and gone, or the agent began another one: its next word says so.
             self._log.warning("pull_refused", epoch=step.epoch, what=error.what)
             events = Events(0, (), step.after)
+        self._pulled = max(self._pulled, events.n)
         self.pump.pulled(step, events.bodies, events.upto, self._clock.mono())
 
     async def _send(self, connection: BrokerConnection, topics: NodeTopics, step: Send) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from cloud_sync.session import LinkState
 from edge import jose
 from edge.event import EventClass
-from edge.link import Held, Out
+from edge.link import Held, JournalView, Out
 from tests.cloud_sync.broker_rig import Listener, Mosquitto, until
 from tests.cloud_sync.rig import CONSUMER, NODE, TENANT, cloud_sync, running
 
@@ -84,6 +85,26 @@ async def test_a_consumers_ack_reaches_the_role_agent_and_what_it_wants_goes_aga
         assert listener.events()[6:] == agent.epoch.bodies()[3:5]
         assert agent.held() == 2
         assert [one.consumer for one in agent.asked if isinstance(one, Held)] == [CONSUMER]
+    await listener.close()
+
+
+async def test_a_look_that_is_older_than_what_was_pulled_since_sends_nothing_again(broker, agent):
+    """The role agent answers in order; a busy cloud-sync may read the answer to its look after that to a later pull."""
+    listener = await Listener.on(broker.settings("listener"), OWN)
+    sync = cloud_sync(agent, broker.settings(NODE))
+    async with running(sync.run):
+        for _ in range(3):
+            agent.epoch.add(EventClass.AUDIT)
+        agent.wake()
+        await until(lambda: len(listener.events()) == 4)
+        before = JournalView(agent.epoch.id, {"audit": (0, 1), "state": (0, 0), "telemetry": (0, 0)})
+        welcome = sync._agent.welcome
+        assert welcome is not None
+        await sync._welcomed(msgspec.structs.replace(welcome, n=2, journals=(before,)))
+        last = agent.epoch.add(EventClass.AUDIT)
+        agent.wake()
+        await until(lambda: last in listener.events())
+        assert listener.events() == agent.epoch.bodies()
     await listener.close()
 
 
