@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import cast
 
@@ -49,8 +50,14 @@ def set_time(journal: SqlJournal, clock: FlooredClock) -> Act:
             _store(msgspec.json.encode(righted).decode(), transaction)
             take(transaction, Status.DONE)
 
-        await journal.write(work)
-        clock.resume(righted)
+        def taken_up(done: asyncio.Future[None]) -> None:
+            if not done.cancelled() and done.exception() is None:
+                clock.resume(righted)
+
+        written = journal.write(work)
+        written.add_done_callback(taken_up)
+        # The writer goes on when whoever offered the command is cut off, and so must the clock.
+        await asyncio.shield(written)
 
     return act
 

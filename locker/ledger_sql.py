@@ -339,8 +339,9 @@ class LedgerStore:
                 self._copies.changed()
 
         future = self._journal.write(counted, need)
-        future.add_done_callback(tell)  # not after the await: the caller may have left
-        return await future
+        future.add_done_callback(tell)
+        # The writer goes on when the caller leaves, such as one who was cut off from the link; so the copies must hear.
+        return await asyncio.shield(future)
 
     async def copied(self) -> None:
         await self._copies.copied()

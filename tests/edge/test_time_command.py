@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from edge import command
 from edge.clock_sim import ManualClock
-from edge.command import Claims
+from edge.command import Claims, Command
 from edge.command_desk import CommandDesk
 from edge.floored_clock import STEP_S, FlooredClock
 from edge.inbox_sql import SqlInbox, create_inbox, create_revisions
@@ -20,7 +21,7 @@ from edge.keys import SigningKey
 from edge.nonce import NonceBook
 from edge.result import Result, read_result
 from edge.schema_sql import create_journal
-from edge.time_command import TIME_RULES
+from edge.time_command import TIME_RULES, SetTime
 from edge.time_floor_sql import resume_time, set_time
 from tests.edge.journal_rig import Store
 from tests.edge.trust import DAY, HUB, NODE, ROLE, SECOND, entry, issuers
@@ -135,6 +136,24 @@ async def test_what_the_machines_own_clock_contradicts_is_refused_and_changes_no
         assert await node.says(wrong) == ("rejected", "clock_disagrees")
     assert await node.says(right, subject="door") == ("rejected", "bad_args")
     assert not node.clock.trusted()
+
+
+async def test_the_clock_is_righted_also_when_whoever_offered_the_command_is_cut_off(node: Node) -> None:
+    """The command is spent then, and the node answers a repeat with done."""
+    right = await fooled(node)
+    claims = node._claims("time", "clock", {"wall": right})
+
+    async def ended(*_: object) -> None:
+        raise AssertionError
+
+    act = set_time(node.journal, node.clock)(Command(claims, ("k",), ""), SetTime(right), lambda *_: None, ended)
+    offered = asyncio.ensure_future(act)
+    await asyncio.sleep(0)
+    offered.cancel()
+    await asyncio.wait([offered])
+    await node.journal.write(lambda _: None)
+    assert offered.cancelled()
+    assert node.clock.trusted()
 
 
 async def test_the_next_step_is_caught_again(node: Node) -> None:

@@ -134,3 +134,16 @@ async def test_whoever_waits_for_a_copy_hears_when_the_disk_refuses_it(rig: Lock
         path.rmdir()
     await rig.pass_time(3.0)
     await rig.load("p1")
+
+
+async def test_the_copies_hear_of_a_change_also_when_its_caller_has_left(rig: LockerRig) -> None:
+    """A link that is cut off takes its caller along and not the transaction, which is on its way to the disk."""
+    door = rig.compartments[0].door
+    writing = asyncio.ensure_future(rig.ledger_store.write(lambda ledger: ledger.count_use(door)))
+    await asyncio.sleep(0)
+    rig.upkeep._changed.clear()
+    writing.cancel()
+    await asyncio.wait([writing])
+    await rig.ledger_store.keep(lambda _: None)
+    assert writing.cancelled()
+    assert rig.upkeep._changed.is_set()
