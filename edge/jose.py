@@ -136,7 +136,7 @@ def verify_all(token: bytes, typ: str, find_key: Callable[[str], VerifyKey]) -> 
     """Who signed ``token``, in order: one for a compact JWS, two for the general JSON form; as ``verify``.
 
     Each holds the same claims. The JSON is refused as ``malformed`` unless it is spelt exactly as ``cosign`` spells it:
-    one command has one spelling, or its repeat could be taken for another command.
+    one command has one spelling, and nothing travels with it that nobody has signed.
     """
     if not token.startswith(b"{"):
         return (verify(token, typ, find_key),)

@@ -82,6 +82,8 @@ REMOVALS: dict[str, Callable[[], Patches]] = {
     "different persons": lambda: _persons("same_person"),
     "second signature": _second_signature,
     "one spelling": _one_spelling,
+    "known by its first signature": lambda: [patch.object(jose, "first_alone", lambda token: token)],
+    "half a command spends no id": lambda: [patch.object(command_desk, "UNENTITLED", frozenset())],
     "revision rises": _revision_rises,
     "revision is spent": lambda: [patch.object(inbox_sql, "_raise_rev", _nothing)],
     "booking expires": _expiry,

@@ -118,6 +118,8 @@ NODE_CHECKS = [
     ("key is listed", downlink_scenes.a_second_signature_of_a_stranger),
     ("scope", downlink_scenes.a_second_person_without_the_scope),
     ("one spelling", downlink_scenes.a_command_of_two_is_spelt_otherwise),
+    ("known by its first signature", downlink_scenes.a_signature_is_taken_off_a_command_of_two),
+    ("half a command spends no id", downlink_scenes.a_signature_is_taken_off_a_command_of_two),
     ("revision rises", downlink_scenes.an_older_revision_comes_late),
     ("revision is spent", downlink_scenes.an_older_revision_comes_late),
     ("booking expires", downlink_scenes.a_booking_is_kept_back_past_its_expiry),
