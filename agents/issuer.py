@@ -17,7 +17,7 @@ from cloud_sync.client_mqtt import MqttBroker
 from cloud_sync.collector import Node, load_nodes
 from cloud_sync.outbox import Outcome, entry_of
 from cloud_sync.outbox_asyncio import Outbox
-from cloud_sync.outbox_sql import OutboxStore
+from cloud_sync.outbox_sql import OutboxStore, undecided
 from edge.claims import claims_as
 from edge.clock import Clock
 from edge.command import Claims, Rule, sign_command, sign_first
@@ -109,12 +109,10 @@ class Desk:
         aud = self._issuer.node(node).audience
         for entry, _ in await self._store.pending():
             if (entry.audience, entry.name, entry.subject) == (aud, "open", door):
-                raise ConfigError(
-                    f"the command {entry.jti} for door {door} has no outcome yet",
-                    remedy=f"ask for it before you sign another: lastmile command result {entry.jti}",
-                )
+                raise undecided(entry.jti, "open", door)
         claims = await self._with_nonce(node, "open", door, {"door": door})
-        return await self.submit(claims, sign_command(claims, self._issuer.key), wait=wait)
+        # Asked again in the transaction that keeps it: somebody else may have signed one while the node was asked.
+        return await self.submit(claims, sign_command(claims, self._issuer.key), wait=wait, alone=True)
 
     async def book(
         self, node: str, name: str, booking: str, args: dict[str, object], *, days: int, rev: int | None, wait: float
@@ -137,11 +135,14 @@ class Desk:
         """
         return sign_first(await self._with_nonce(node, name, door, args), self._issuer.key)
 
-    async def submit(self, claims: Claims, token: bytes, *, wait: float) -> Outcome:
-        """Keep and publish signed bytes, once; an actuation without a last word within ``wait`` s is ``NoAnswer``."""
+    async def submit(self, claims: Claims, token: bytes, *, wait: float, alone: bool = False) -> Outcome:
+        """Keep and publish signed bytes, once; an actuation without a last word within ``wait`` s is ``NoAnswer``.
+
+        ``alone``: see ``OutboxStore.keep``.
+        """
         self._issuer.node(claims.aud.partition("/")[0])
         entry = entry_of(claims, token)
-        await self._outbox.keep(entry)
+        await self._outbox.keep(entry, alone=alone)
         self._say("signed", id=entry.jti, name=entry.name, subject=entry.subject)
         return await self.outcome(entry.jti, wait=wait, must=not entry.rev)
 

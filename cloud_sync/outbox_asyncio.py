@@ -38,7 +38,7 @@ MAX_MESSAGES = 100
 class Store(Protocol):
     """Where commands are kept (``cloud_sync.outbox_sql``). Raises ``StoreError``; nothing was kept then."""
 
-    async def keep(self, entry: Entry) -> None: ...
+    async def keep(self, entry: Entry, *, alone: bool = False) -> None: ...
 
     async def record(self, jti: str, happened: Input, token: bytes = b"") -> State: ...
 
@@ -104,9 +104,12 @@ class Outbox:
             self._progress("broker")
             await self._clock.sleep(backoff.after(self._clock.mono() - began))
 
-    async def keep(self, entry: Entry) -> None:
-        """Commit the command; from here on it goes out. Raises ``StoreError``: then it never does."""
-        await self._store.keep(entry)
+    async def keep(self, entry: Entry, *, alone: bool = False) -> None:
+        """Commit the command; from here on it goes out. Raises ``StoreError``: then it never does.
+
+        ``alone``: raises ``ConfigError`` while another one of its name for the same subject has no last word.
+        """
+        await self._store.keep(entry, alone=alone)
         self._schedule.add(entry, State.SIGNED, self._clock.mono())
         self._wake.set()
 

@@ -103,6 +103,12 @@ _LOWER = compiled(
         command.c.rev.between(literal_column("1"), bindparam("rev") - literal_column("1")),
     )
 )
+_SAME = compiled(
+    select(command.c.jti).where(
+        command.c.final == literal_column("0"),
+        *(command.c[each] == bindparam(each) for each in ("audience", "name", "subject")),
+    )
+)
 _NEWEST = compiled(
     select(*_ENTRY, command.c.state, command.c.answer)
     .order_by(command.c.made.desc())
@@ -150,9 +156,13 @@ class OutboxStore:
         await self._run(self._close)
         self._thread.shutdown()
 
-    async def keep(self, entry: Entry) -> None:
-        """Commit a command before anybody may see its bytes. Raises ``StoreError`` also when its id is there."""
-        await self._run(lambda: self._keep(entry))
+    async def keep(self, entry: Entry, *, alone: bool = False) -> None:
+        """Commit a command before anybody may see its bytes. Raises ``StoreError`` also when its id is there.
+
+        ``alone``: raises ``ConfigError`` while another command of this name for the same subject has no last word, also
+        one that another process has kept since somebody looked.
+        """
+        await self._run(lambda: self._keep(entry, alone=alone))
 
     async def record(self, jti: str, happened: Input, token: bytes = b"") -> State:
         """Commit what happened, with the node's word where it is one, and return the state it leads to.
@@ -235,10 +245,13 @@ class OutboxStore:
             raise StoreError("the outbox is not open", remedy="open it first")
         return self._connection
 
-    def _keep(self, entry: Entry) -> None:
+    def _keep(self, entry: Entry, *, alone: bool) -> None:
         row = {name: getattr(entry, name) for name in Entry.__struct_fields__}
         now = self._clock.wall()
         with self._transaction() as sql:
+            place = {"audience": entry.audience, "name": entry.name, "subject": entry.subject}
+            if alone and (same := sql.execute(_SAME, place).fetchone()) is not None:
+                raise undecided(same[0], entry.name, entry.subject)
             sql.execute(_KEEP, row | {"state": State.SIGNED.value, "final": 0, "changed": now, "answer": None})
 
     def _record(self, jti: str, happened: Input, token: bytes) -> State:
@@ -291,6 +304,14 @@ class OutboxStore:
             rev = max(int(row[0]) + 1 if row else 1, int(self._clock.wall()))
             sql.execute(_REVISE, {"node": node, "subject": subject, "rev": rev})
             return rev
+
+
+def undecided(jti: str, name: str, subject: str) -> ConfigError:
+    """Why no second command of this name is signed for ``subject``."""
+    return ConfigError(
+        f"the command {jti} ({name} {subject}) has no outcome yet",
+        remedy=f"ask for it before you sign another: lastmile command result {jti}",
+    )
 
 
 def _create(connection: sqlite3.Connection) -> None:

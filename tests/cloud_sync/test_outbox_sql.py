@@ -18,7 +18,7 @@ from cloud_sync.outbox_sql import KEEP_S, MAX_ANSWERS, OutboxStore
 from edge.clock_sim import ManualClock
 from edge.errors import ConfigError, StoreCorrupt, StoreError
 from edge.result import Status
-from tests.cloud_sync.outbox_rig import NODE, booking, store_at, word
+from tests.cloud_sync.outbox_rig import NODE, actuation, booking, store_at, word
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,6 +42,20 @@ async def test_a_command_is_there_with_its_bytes_after_the_process_ends(tmp_path
     assert await second.pending() == [(entry, State.SIGNED)]
     await second.close()
     assert (tmp_path / "outbox.db").stat().st_mode & 0o077 == 0
+
+
+async def test_of_two_that_sign_for_one_door_at_once_only_one_is_kept(store: OutboxStore, tmp_path: Path) -> None:
+    """Both have looked before either had signed, and waited for the node's nonce meanwhile."""
+    other = store_at(tmp_path / "outbox.db")
+    await other.open()
+    first, second = actuation(), actuation(nonce="n2")
+    await store.keep(first, alone=True)
+    with pytest.raises(ConfigError, match=rf"{first.jti} \(open A3\) has no outcome yet"):
+        await other.keep(second, alone=True)
+    await other.keep(actuation("B1"), alone=True)
+    await store.record(first.jti, Input.DONE, word(first, Status.DONE))
+    await other.keep(second, alone=True)
+    await other.close()
 
 
 async def test_the_nodes_words_are_kept_as_they_came_and_a_repeat_once(store: OutboxStore) -> None:
