@@ -7,7 +7,8 @@ it is proven, by a signed ack. In between the node keeps it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, Protocol
 
 from cloud_sync.collector import Batch, Node, Standing, check_result, read_events
@@ -23,9 +24,12 @@ from edge.clock import Clock
 from edge.errors import ConfigError, ProtocolError, StoreError
 
 MAX_MESSAGES = 500
-"""Messages in one commit; with batches of 64 KiB that is 32 MiB at most."""
+"""Messages in one commit."""
+LARGE = 8 * 1024 * 1024
+"""Bytes in one commit; and of one node's events, after which it is settled without waiting for ``SWEEP``. A store takes
+64 MiB of a node that is not settled, and what it refuses comes again only after half a minute."""
 SWEEP = 1.0
-"""Seconds between two looks at what is held now; the first after a quiet time comes at once."""
+"""Seconds between two looks at what is held now; the first after a quiet time, or a flood, comes at once."""
 SETTLE_SOURCES = 200
 """Nodes settled in one transaction."""
 PROBE_TIMEOUT = 5.0
@@ -85,6 +89,9 @@ class Collector:
         self._probe = ""
         self._probed = asyncio.Event()
         self._came = asyncio.Event()
+        self._unsettled: Counter[str] = Counter()
+        """Bytes by node that were taken in since the last look at what is due."""
+        self._much = asyncio.Event()
         self._lives = 0
         """The store's life that was seen last."""
         self._behind: set[str] = set()
@@ -168,17 +175,22 @@ class Collector:
             while True:
                 messages = await connection.next_messages(MAX_MESSAGES)
                 self._progress("read")
-                batch = Batch()
-                for message in messages:
-                    self._sort(message, batch)
-                if committing is not None:
-                    await committing
-                committing = tasks.create_task(self._commit(connection, messages, batch), name="collector-commit")
+                for some in _portions(messages):
+                    batch = Batch()
+                    for message in some:
+                        self._sort(message, batch)
+                    if committing is not None:
+                        await committing
+                    committing = tasks.create_task(self._commit(connection, some, batch), name="collector-commit")
 
     async def _commit(self, connection: BrokerConnection, messages: Sequence[Message], batch: Batch) -> None:
         if batch.events or batch.presences or batch.results or batch.strays:
             await self._store.take(batch)
             self._came.set()
+            for node, intake in batch.events:
+                self._unsettled[node.source] += sum(len(row.body) for row in intake.rows)
+            if any(size >= LARGE for size in self._unsettled.values()):
+                self._much.set()
         for message in messages:
             connection.ack(message)
 
@@ -219,6 +231,10 @@ class Collector:
             if self._store.lives != self._lives:
                 self._lives, self._behind = self._store.lives, set(self._sources)
             again = {source for source, answer in self._unheard.items() if answer is None or answer.done()}
+            # Before the look: what comes from here on, it may miss.
+            self._came.clear()
+            self._much.clear()
+            self._unsettled.clear()
             behind = self._behind - (self._unheard.keys() - again)
             due = {*await self._store.due(), *again} - behind
             for sources, ask_all in ((sorted(behind), True), (sorted(due), False)):
@@ -226,8 +242,7 @@ class Collector:
                     await self._settle(connection, sources[at : at + SETTLE_SOURCES], again, ask_all=ask_all)
             self._progress("sweep")
             if behind or due:
-                await self._clock.sleep(SWEEP)
-            self._came.clear()
+                await within(self._clock, SWEEP, self._much)
             await within(self._clock, SWEEP, self._came)
 
     async def _settle(
@@ -282,3 +297,13 @@ class Collector:
             self._behind.discard(source)
         if fine and self._unheard.get(source) is answer:
             del self._unheard[source]
+
+
+def _portions(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+    """Runs of them with ``LARGE`` bytes, the last message's share beyond it included."""
+    first, size = 0, 0
+    for at, message in enumerate(messages, 1):
+        size += len(message.payload)
+        if size >= LARGE or at == len(messages):
+            yield messages[first:at]
+            first, size = at, 0

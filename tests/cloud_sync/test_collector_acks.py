@@ -9,14 +9,15 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from cloud_sync.collector_asyncio import Collector
-from cloud_sync.ports import FAILURE, Broker, BrokerConnection, BrokerLost
+from cloud_sync.collector import Batch
+from cloud_sync.collector_asyncio import Collector, _portions
+from cloud_sync.ports import FAILURE, Broker, BrokerConnection, BrokerLost, Message
 from cloud_sync.wants import OPEN_END
 from edge import base64url
 from edge.acks import Ack, sign_ack
 from edge.keys import SigningKey
 from tests.cloud_sync.broker_rig import until
-from tests.cloud_sync.collector_rig import NODES, epoch_of, keep
+from tests.cloud_sync.collector_rig import AUDIT, NODES, OURS, epoch_of, keep, taken
 from tests.cloud_sync.rig import CONSUMER, FastClock, running
 
 
@@ -119,3 +120,29 @@ async def test_a_node_is_asked_for_what_follows_until_the_broker_has_taken_the_q
         seen = len(looks)
         await until(lambda: len(looks) > seen + 3)
     assert [asked_for_all(token) for token in broker.sent] == [True, True]
+
+
+async def test_a_node_that_drains_fast_is_settled_without_waiting(store, clock, monkeypatch):
+    """What a store refuses of it, because it has not settled what came before, comes again after half a minute."""
+    monkeypatch.setattr("cloud_sync.collector_asyncio.LARGE", 10_000)
+    epoch = epoch_of(3)
+    broker, one = Answering(), collector(store)
+    one._lives, one._clock = store.lives, clock
+    connection = cast("BrokerConnection", broker)
+
+    async def come(*bodies: bytes) -> None:
+        await one._commit(connection, [], Batch(events=[(OURS, taken(*bodies))]))
+
+    async with running(lambda: one._sweep(connection)):
+        await come(*epoch.bodies(), epoch.seal())
+        await until(lambda: len(broker.sent) == 1)
+        # No time passes from here on.
+        await come(*(epoch.add(AUDIT) for _ in range(30)), epoch.seal())
+        await until(lambda: len(broker.sent) == 2)
+
+
+def test_messages_of_a_flood_are_committed_in_portions(monkeypatch):
+    monkeypatch.setattr("cloud_sync.collector_asyncio.LARGE", 100)
+    messages = [Message("t", bytes(size), 1, False, at) for at, size in enumerate((60, 60, 10, 300, 5))]
+    assert [[len(each.payload) for each in some] for some in _portions(messages)] == [[60, 60], [10, 300], [5]]
+    assert list(_portions(())) == []
