@@ -102,7 +102,9 @@ def open_desk(settings: EnrolSettings, base: Path, authority: Authority) -> Enro
 
     def publish(published: Published) -> None:
         write_whole(base / settings.nodes_file, published.nodes, mode=0o644)
-        write_whole(base / settings.revoked_file, published.revoked, mode=0o644)
+        revoked = base / settings.revoked_file
+        before = _read(revoked) if revoked.exists() else b""
+        write_whole(revoked, authority.with_former(published.revoked, before, wall=time.time()), mode=0o644)
 
     return EnrolmentDesk(
         register=Register(base / settings.database),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import re
 from collections.abc import Iterable, Sequence
 from typing import Self
 
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from edge.certificate import Certificate, Request, TlsKey, read_chain
+from edge.certificate import Request, TlsKey, read_chain
 from edge.errors import ConfigError
 from edge.keys import Random
 
@@ -33,6 +34,7 @@ CRL_DAYS = 365
 anew each day, and a broker that is forgotten goes on for a year."""
 CRL_BACKDATED_S = 3600.0
 """A list from the future is refused by a broker whose clock lags; this also leaves room for lists in one second."""
+_LIST = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
 SERIAL_BYTES = 19
 """152 random bits and positive: RFC 5280, section 4.1.2.2, allows 20 octets."""
 
@@ -86,10 +88,6 @@ class Authority:
     def parse(cls, key: bytes, certificate: bytes, root: bytes) -> Self:
         return cls(TlsKey.parse(key), certificate, root)
 
-    def fits(self, certificate: Certificate) -> bool:
-        """Whether ``certificate`` names this authority as its issuer; TLS has checked the signature."""
-        return certificate.issuer == self._own.subject.rfc4514_string()
-
     def client(self, request: Request, *, random: Random, wall: float, days: float) -> bytes:
         """A certificate for the request's name and key, then this authority's own. PEM."""
         return self._issue(request.name, request.key, ExtendedKeyUsageOID.CLIENT_AUTH, (), random, wall, days)
@@ -119,6 +117,25 @@ class Authority:
             builder = builder.add_revoked_certificate(entry.build())
         signed = builder.sign(self._key.crypto, hashes.SHA256())
         return signed.public_bytes(serialization.Encoding.PEM)
+
+    def with_former(self, made: bytes, before: bytes, *, wall: float) -> bytes:
+        """The list ``made``, and behind it what ``before`` (the file so far) holds of former issuing authorities and
+        is not out of date. PEM.
+
+        A broker with lists refuses whoever was issued by an authority of which it has none: that is the whole fleet,
+        until the last node has renewed.
+        """
+        own = x509.SubjectKeyIdentifier.from_public_key(self._key.crypto.public_key()).digest
+        kept = []
+        for pem in _LIST.findall(before):
+            try:
+                each = x509.load_pem_x509_crl(pem)
+                by = each.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+            except (ValueError, x509.ExtensionNotFound):
+                continue
+            if by != own and each.next_update_utc is not None and each.next_update_utc.timestamp() > wall:
+                kept.append(each.public_bytes(serialization.Encoding.PEM))
+        return b"".join((made, *kept))
 
     def _issue(
         self,

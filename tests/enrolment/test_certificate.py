@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import subprocess
 
 import pytest
 from cryptography import x509
@@ -128,3 +129,22 @@ def test_an_authority_of_parts_that_do_not_belong_together_is_none():
         Authority(key, issuing, stranger)
     with pytest.raises(ConfigError, match="does not belong to its key"):
         Authority(root_key, issuing, root)
+
+
+def test_a_new_issuing_authority_shuts_out_nobody_that_the_former_has_issued(tmp_path):
+    """As a broker with a `crlfile` judges: without a list of its issuer a certificate is refused."""
+    root_key, root = make_root("acme", os.urandom, NOW)
+    pairs = [make_issuing("acme", root_key, root, os.urandom, NOW) for _ in range(2)]
+    former, present = (Authority(key, issuing, root) for key, issuing in pairs)
+    node = former.client(read_request(KEY.request("acme_l1")), random=os.urandom, wall=NOW, days=90)
+    before = former.revoked([], number=1, made_at=NOW)
+    own = present.revoked([], number=2, made_at=NOW)
+    together = present.with_former(own, before, wall=NOW)
+    for name, content in (("root", root), ("issuing", pairs[0][1]), ("node", node), ("lists", together)):
+        (tmp_path / name).write_bytes(content)
+    checked = ["openssl", "verify", "-crl_check", "-attime", str(int(NOW)), "-CAfile", "root"]
+    checked += ["-untrusted", "issuing", "-CRLfile", "lists", "node"]
+    assert subprocess.run(checked, cwd=tmp_path, capture_output=True, check=False).returncode == 0
+    # Written again it is the same; our own is never there twice, and one that is out of date has no use.
+    assert present.with_former(own, together, wall=NOW) == together
+    assert present.with_former(own, together, wall=NOW + 366 * DAY) == own
