@@ -6,10 +6,10 @@ import os
 import random
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
-from agents.renewal import keep_certificate
 from agents.settings import Broker, NodeSettings, Tls
 from cloud_sync.client_mqtt import BrokerSettings, MqttBroker
 from cloud_sync.pump import Pacing
@@ -22,6 +22,10 @@ from edge.link_socket import connect
 from edge.supervisor import OnDeath, Supervisor
 from edge.system_clock import SystemClock
 from edge.tls_socket import TlsFiles
+
+if TYPE_CHECKING:
+    from cloud_sync.renewal_asyncio import Renewal
+    from edge.clock import Clock
 
 PART_LIMIT_S = 90.0
 """Every part says at least each minute that it lives, also while there is nothing to do or nobody to do it with. A
@@ -58,7 +62,7 @@ async def run_cloud_sync(settings: NodeSettings, base: Path) -> None:
     supervisor = Supervisor(clock, random.random, health)
     node = f"{settings.node.tenant}_{settings.node.name}"
     where = broker_settings(settings.broker, node, base)
-    renewal = keep_certificate(settings, where, base, clock) if settings.renewal else None
+    renewal = _renewal(settings, where, base, clock)
     sync = CloudSync(
         open_agent=lambda: connect(base / settings.link.socket),
         broker=renewal or MqttBroker(where, clock_trusted=clock.trusted),
@@ -91,3 +95,12 @@ async def run_cloud_sync(settings: NodeSettings, base: Path) -> None:
     notifier.ready()
     supervisor.keep("watchdog", lambda: feed(notifier, health, clock))
     await supervisor.run_until_signal()
+
+
+def _renewal(settings: NodeSettings, where: BrokerSettings, base: Path, clock: Clock) -> Renewal | None:
+    """Who keeps the certificate good, where that is asked for: what reads certificates takes 11 MB."""
+    if settings.renewal is None:
+        return None
+    from agents.renewal import keep_certificate
+
+    return keep_certificate(settings, where, base, clock)

@@ -170,17 +170,15 @@ class Collector:
 
     async def _read(self, connection: BrokerConnection) -> None:
         """Read and check one batch while the one before it is committed."""
-        committing: asyncio.Task[None] | None = None
+        committing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        committing.set_result(None)
         async with asyncio.TaskGroup() as tasks:
             while True:
                 messages = await connection.next_messages(MAX_MESSAGES)
                 self._progress("read")
                 for some in _portions(messages):
-                    batch = Batch()
-                    for message in some:
-                        self._sort(message, batch)
-                    if committing is not None:
-                        await committing
+                    batch = self._sorted(some)
+                    await committing
                     committing = tasks.create_task(self._commit(connection, some, batch), name="collector-commit")
 
     async def _commit(self, connection: BrokerConnection, messages: Sequence[Message], batch: Batch) -> None:
@@ -193,6 +191,12 @@ class Collector:
                 self._much.set()
         for message in messages:
             connection.ack(message)
+
+    def _sorted(self, messages: Sequence[Message]) -> Batch:
+        batch = Batch()
+        for message in messages:
+            self._sort(message, batch)
+        return batch
 
     def _sort(self, message: Message, batch: Batch) -> None:
         if message.topic == self._probe_topic:

@@ -309,7 +309,7 @@ async def test_what_cannot_be_kept_is_never_published(broker, node, tmp_path, mo
     """Nobody may see bytes that a crash would make the issuer forget."""
     async with at_work(tmp_path / "outbox.db", issuer(broker)) as bench:
 
-        async def full(_entry: Entry) -> None:
+        async def full(_entry: Entry, **_: object) -> None:
             raise StoreFull("the disk is full", remedy="free space")
 
         await bench.outbox.online(NODE)

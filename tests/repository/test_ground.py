@@ -140,6 +140,12 @@ def test_the_wheel_carries_the_packages_and_the_built_page(tmp_path: Path) -> No
     assert [name for name in names if "node_modules" in name or name.endswith((".ts", ".svelte"))] == []
 
 
+def test_cloud_sync_loads_what_reads_certificates_only_where_it_renews_one() -> None:
+    """It takes 11 MB of the 40 that the process may have."""
+    load = "import sys, agents.cloud_sync; sys.exit('cryptography' in sys.modules)"
+    subprocess.run([sys.executable, "-c", load], check=True, cwd=ROOT)
+
+
 def test_no_process_of_the_product_loads_what_only_draws_on_terminals() -> None:
     """rich costs 45 ms and 5 MB; a small computer at the street runs three of them."""
     load = "import sys, agents.cli, agents.locker, agents.cloud_sync, agents.collector; sys.exit('rich' in sys.modules)"
