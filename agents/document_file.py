@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from agents.issuer import Issuer
-from agents.issuer_file import Root, read_edition, sign_edition, swap
+from agents.issuer_file import Root, read_edition, sign_edition
 from cloud_sync.documents import Document
 from edge import jose
+from edge.atomic_file import write_whole
 from edge.claims import claims_as, refused
 from edge.document import Desired, sign_desired
 from edge.errors import ConfigError, VerificationError
@@ -57,7 +58,7 @@ def sign_issuers_file(path: Path, *, root: Root, document: Path, wall: float) ->
     held = read_edition(document, root.pinned)
     entries = tuple(_entry(each, path.parent) for each in wanted.keys)
     signed = sign_edition(entries, held, root, wall)
-    swap(document, signed.token)
+    write_whole(document, signed.token, mode=0o644)
     before = {entry.name for entry in held.keys} if held else set()
     for name in sorted(before - {entry.name for entry in entries}):
         yield f"{name} is listed no more: what it signed is not even answered"
@@ -81,7 +82,7 @@ def sign_desired_file(path: Path, *, issuer: Issuer, node: str, out: Path, versi
         token = sign_desired(Desired(issuer.name, aud, chosen, int(wall), wanted.body), issuer.key)
     except jose.SigningError as error:
         raise ConfigError(f"no node would take it: {error.what}", remedy=error.remedy) from error
-    swap(out, token)
+    write_whole(out, token, mode=0o644)
     yield f"{out}: version {chosen} for {node}"
 
 

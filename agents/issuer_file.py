@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from edge import jose
+from edge.atomic_file import sync_directory, write_whole
 from edge.claims import claims_as, refused
 from edge.errors import ConfigError, VerificationError
 from edge.issuers import MAX_ROOTS, Entry, IssuersDocument, read_issuers, sign_issuers
@@ -88,7 +89,7 @@ def add_issuer(
     if signed is None or document is None:
         yield "not listed yet: give --root and --document to sign an issuers document with it"
         return
-    swap(document, signed.token)
+    write_whole(document, signed.token, mode=0o644)
     yield signed.told(document)
 
 
@@ -111,7 +112,7 @@ def rotate(
     if not path.exists():
         write_private_key(path, key)
     if signed is not None:
-        swap(document, signed.token)
+        write_whole(document, signed.token, mode=0o644)
         yield signed.told(document)
     _swap_keys(directory, name)
     yield f"{name}.pem is the new key, kid {key.kid}; the old one is in {name}.old.pem, kid {old.kid}"
@@ -129,7 +130,7 @@ def revoke(name: str, kid: str, *, root: Root, document: Path, wall: float) -> I
         )
     keys = tuple(msgspec.structs.replace(entry, revoked=entry.revoked or entry in barred) for entry in held.keys)
     signed = sign_edition(keys, held, root, wall)
-    swap(document, signed.token)
+    write_whole(document, signed.token, mode=0o644)
     for entry in barred:
         yield f"revoked {name}, kid {_kid(entry)}"
     yield signed.told(document)
@@ -157,23 +158,6 @@ def sign_edition(keys: Sequence[Entry], held: IssuersDocument | None, root: Root
     except (VerificationError, jose.SigningError) as error:
         raise ConfigError(f"no node would take it: {error.what}", remedy=error.remedy) from error
     return Edition(document, token)
-
-
-def swap(path: Path, content: bytes) -> None:
-    """Put ``content`` in the place of ``path``, on the disk before this returns; a reader sees the old or the new.
-
-    Raises ``ConfigError``.
-    """
-    fresh = path.with_name(f"{path.name}.new")
-    try:
-        with fresh.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-        _sync(path.parent)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}", remedy="name a file that this user can write") from error
 
 
 def _living(name: str, key: SigningKey, held: IssuersDocument) -> Entry:
@@ -229,12 +213,4 @@ def _swap_keys(directory: Path, name: str) -> None:
     write_public_key(fresh, read_signing_key(directory / f"{name}.next.pem").public)
     fresh.replace(directory / f"{name}.jwk")
     (directory / f"{name}.next.pem").replace(current)
-    _sync(directory)
-
-
-def _sync(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    sync_directory(directory)

@@ -124,7 +124,14 @@ def test_a_rotation_that_is_struck_anywhere_goes_on_when_it_is_said_again(safe, 
 
         return instead
 
-    for name in ("write_private_key", "write_public_key", "swap", "read_signing_key", "_sync", "_swap_keys"):
+    for name in (
+        "write_private_key",
+        "write_public_key",
+        "write_whole",
+        "read_signing_key",
+        "sync_directory",
+        "_swap_keys",
+    ):
         monkeypatch.setattr(issuer_file, name, struck(getattr(issuer_file, name)))
     monkeypatch.setattr(os, "link", struck(os.link))
     monkeypatch.setattr(Path, "replace", struck(Path.replace))
