@@ -37,6 +37,11 @@ MAX_TOKEN_BYTES = 32 * 1024
 MAX_HEADER_BYTES = 512
 """Base64url characters; ours has 230 at most. The header is read before anything is proven, so it is kept small."""
 
+MAX_NUMBER = 2**53 - 1
+"""What every reader of JSON can count (RFC 7493 section 2.2), and every database. A larger number would be refused by
+whoever has to keep it, when it is too late to refuse what carries it.
+"""
+
 ALGORITHM = "Ed25519"
 """The fully specified name of RFC 9864: "EdDSA" would leave the curve to the key."""
 
@@ -219,10 +224,10 @@ def _kid(header: dict[str, Any], members: set[str]) -> str:
 
 
 def _object(text: bytes, reason: str) -> dict[str, Any]:
-    """One JSON object in strict UTF-8 without a repeated member, at any depth."""
+    """One JSON object in strict UTF-8 without a repeated member or a number beyond ``MAX_NUMBER``, at any depth."""
     try:
         value = msgspec.json.decode(text)
-        json.loads(text.decode(), object_pairs_hook=_once)
+        json.loads(text.decode(), object_pairs_hook=_once, parse_int=_countable)
     except (ValueError, RecursionError) as error:
         raise refused(reason, "not strict JSON", "send one object, each member once") from error
     if not isinstance(value, dict):
@@ -235,3 +240,10 @@ def _once(pairs: list[tuple[str, Any]]) -> None:
     names = [name for name, _ in pairs]
     if len(set(names)) != len(names):
         raise ProtocolError("a member that stands twice", remedy="send each member once")
+
+
+def _countable(digits: str) -> int:
+    number = int(digits)
+    if abs(number) > MAX_NUMBER:
+        raise ProtocolError("a number that cannot be counted", remedy=f"send none beyond {MAX_NUMBER}")
+    return number

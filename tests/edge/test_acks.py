@@ -122,11 +122,11 @@ def test_the_consumer_is_told_before_it_signs_what_no_node_would_take() -> None:
 
 
 def test_the_largest_ack_fits_one_token() -> None:
-    cursors: Any = {"audit": (2**63 - 1, HASH), "state": (2**63 - 1, None), "telemetry": (2**63 - 1, None)}
+    cursors: Any = {"audit": (2**53 - 1, HASH), "state": (2**53 - 1, None), "telemetry": (2**53 - 1, None)}
     largest = Ack(
         "hub",
         NODE.audience,
         {epoch(number): cursors for number in range(MAX_JOURNALS)},
-        ((EPOCH, "telemetry", 2**63 - 2, 2**63 - 1),) * MAX_WANTED,
+        ((EPOCH, "telemetry", 2**53 - 2, 2**53 - 1),) * MAX_WANTED,
     )
     assert read(sign_ack(largest, HUB)) == largest

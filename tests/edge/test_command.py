@@ -165,6 +165,13 @@ def test_a_malformed_command_is_refused(changed: dict[str, Any]) -> None:
     assert read_refusal(signed(msgspec.to_builtins(HOLD) | changed, jose.COMMAND)) == "bad_claims"
 
 
+@pytest.mark.parametrize("member", ["rev", "iat", "exp"])
+@pytest.mark.parametrize("number", [2**53, 2**63, 2**64, 10**40])
+def test_a_number_that_no_database_can_count_is_refused_before_anything_keeps_it(member: str, number: int) -> None:
+    said = msgspec.to_builtins(EXPECT) | {member: number}
+    assert read_refusal(signed(said, jose.COMMAND)) == "bad_claims"
+
+
 def test_a_revoked_keys_command_is_still_read_so_that_a_repeat_can_be_answered_but_not_admitted() -> None:
     listed = issuers(entry(revoked=True))
     assert read_command(TOKEN, listed, NODE).claims.jti == JTI
