@@ -15,6 +15,8 @@ unexport PYTHONDONTWRITEBYTECODE
 # Of the fault lab.
 RUNS ?= 100
 SEED ?= 1
+# Of the red team's commands.
+COMMANDS ?= 100000
 # pytest's 5 says that it ran no test: wrong for the whole suite, right where ARGS chose a part of it.
 MAYBE_NONE := $(if $(ARGS),|| [ $$? -eq 5 ])
 
@@ -27,7 +29,7 @@ PEERS := tests/contract/peers/node_modules/.installed
 WEB_SOURCES := $(shell find web \( -name node_modules -o -name dist -o -name __pycache__ \) -prune -o -type f -print)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup check test test-long faults bench lock format clean
+.PHONY: help demo setup check test test-long faults attack bench lock format clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -54,6 +56,9 @@ test-long: $(DEV) $(SYSTEM) $(WEB) $(PEERS) ## what takes longer: storms, long f
 
 faults: $(DEV) $(SYSTEM) ## the fault lab: RUNS=10000 SEED=1; a seed that failed alone by ARGS="--only SEED"
 	@nice $(BIN)/python -m tests.faults --runs $(RUNS) --seed $(SEED) $(ARGS)
+
+attack: $(DEV) $(SYSTEM) ## duplicate, stale and crashing commands; COMMANDS=2000 SEED=1 for a short attack
+	@nice $(BIN)/python -m tests.redteam.attack --commands $(COMMANDS) --seed $(SEED) $(ARGS)
 
 bench: $(RUNTIME) ## the figures of benchmarks/, as a table; ARGS="--quick" for under a minute each
 	@$(BIN)/python tools/bench.py $(ARGS)

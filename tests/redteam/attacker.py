@@ -175,8 +175,10 @@ class Attacker:
         try:
             return await asyncio.wait_for(self._place.ask(make), PATIENCE_S)
         except LinkClosed:
-            await self.step_aside()
-            await self.take_the_place()
+            await asyncio.sleep(RETRY_S)
+            if not self._yard.life.dead:
+                await self.step_aside()
+                await self.take_the_place()
             raise
 
     async def offer(self, token: bytes, kind: str = "cmd", name: str = "open") -> dict[str, bytes]:

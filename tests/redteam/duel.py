@@ -74,6 +74,13 @@ class Duel:
                     told.append(self.read(jti, result))
         return told
 
+    async def try_all_or_die(self, tokens: Iterable[bytes]) -> list[Result]:
+        """As ``try_all``; raises ``LinkClosed`` when the agent is gone."""
+        told = []
+        for token in tokens:
+            told += [self.read(jti, result) for jti, result in (await self.attacker.offer(token)).items()]
+        return told
+
     def read(self, jti: str, token: bytes) -> Result:
         """A result that the node has truly signed."""
         issuer = payload_of(token)["aud"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,7 @@ NONCE_S = 6.0
 """Instead of a minute, so that one can be seen to expire."""
 OPENINGS_A_MINUTE = 1000
 """Instead of 3: the honest people of a run have many doors opened by command."""
-OFFERS_PER_S = 500.0
+OFFERS_PER_S = 2000.0
 """Instead of 20: the pace that spares the disk would only make a run longer."""
 
 
@@ -39,12 +40,17 @@ def hurry() -> None:
     server.COMMITS_PER_S = server.ACKS_PER_S = OFFERS_PER_S
 
 
-def prepare(directory: Path, check: str = "") -> Ground:
-    """Before the first thread and the first event loop. Every process of the product lacks ``check``; we do not."""
+def prepare(directory: Path, check: str = "", mutant: str = "") -> Ground:
+    """Before the first thread and the first event loop. Every process of the product lacks ``check``; we do not.
+
+    ``mutant`` is a module of ``tests.mutants``.
+    """
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     (directory / "synchronised").touch()
     preload()
+    if mutant:
+        importlib.import_module(f"tests.mutants.{mutant}").apply()
     with contextlib.ExitStack() as weakened:
         births.hurry(directory / "synchronised")
         hurry()

@@ -16,7 +16,7 @@ from tests.redteam.checks import WITHOUT
 
 ROOT = Path(__file__).parents[2]
 RUN_S = 120
-QUICK = ("signature", "nonce is for the key", "two persons")
+QUICK = ("signature", "two persons")
 """One of each kind; the others are for the long run."""
 
 pytestmark = [pytest.mark.xdist_group("redteam"), pytest.mark.timeout(RUN_S + 20)]
@@ -54,6 +54,39 @@ def attack_without(check: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("check", QUICK)
 def test_without_a_check_the_attacker_succeeds(check: str, tmp_path: Path) -> None:
     attack_without(check, tmp_path)
+
+
+def hostile_commands(
+    how_many: int, report: Path, *, patience: float, mutant: str = "", status: int = 0
+) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.redteam.attack", "--commands", str(how_many), "--report", str(report)]
+    command += ["--mutant", mutant]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=patience)
+    assert done.returncode == status, f"{done.stdout}\n{done.stderr}"
+    told: dict[str, Any] = json.loads(report.read_bytes())
+    return told
+
+
+def test_no_command_opens_its_door_twice_and_what_nobody_can_know_is_told_as_unknown(tmp_path: Path) -> None:
+    told = hostile_commands(2000, tmp_path / "report.json", patience=RUN_S)
+    assert told["commands"] >= 2000
+    assert told["faults"] == []
+    assert told["told"]["done"] >= 5
+    assert told["kills"] >= 3
+
+
+@pytest.mark.long
+def test_an_agent_that_pulses_again_after_a_crash_is_noticed(tmp_path: Path) -> None:
+    told = hostile_commands(3000, tmp_path / "report.json", patience=RUN_S, mutant="recover_pulses_again", status=1)
+    assert any("it opened its door 2 times" in fault for fault in told["faults"]), told["faults"]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1500)
+def test_twenty_thousand_hostile_commands(tmp_path: Path) -> None:
+    told = hostile_commands(20_000, tmp_path / "report.json", patience=1400.0)
+    assert told["faults"] == []
+    assert told["told"]["unknown"] >= 20
 
 
 @pytest.mark.long
