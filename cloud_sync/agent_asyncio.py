@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from cloud_sync.ports import AgentLink, Progress, expected, first_of
 from cloud_sync.topics import NodeTopics
+from cloud_sync.waiting_asyncio import heed_cancel
 from edge import link, log
 from edge.backoff import Backoff
 from edge.clock import Clock
@@ -72,6 +73,7 @@ class Agent:
             except* (DeviceError, ProtocolError) as gone:
                 error = first_of(gone)
                 self._log.warning("agent_gone", what=getattr(error, "what", str(error)))
+            heed_cancel()
             self._idle()
             await self._clock.sleep(backoff.after(self._clock.mono() - began))
 

@@ -10,6 +10,7 @@ from cloud_sync.documents import Document, Standing, standing
 from cloud_sync.ports import FAILURE, Broker, BrokerConnection, BrokerLost, Message, first_of
 from cloud_sync.session import FIRST_PAUSE, LONGEST_PAUSE, STABLE_AFTER
 from cloud_sync.topics import NodeTopics
+from cloud_sync.waiting_asyncio import heed_cancel
 from edge import log
 from edge.backoff import Backoff
 from edge.clock import Clock
@@ -70,6 +71,7 @@ class Publisher:
                 cause = first_of(lost)
                 self._log.warning("publishing_interrupted", what=str(cause))
                 self.interrupted = cause if isinstance(cause, BrokerLost | ConfigError) else None
+            heed_cancel()
             await self._clock.sleep(backoff.after(self._clock.mono() - began))
 
     async def _one_connection(self) -> None:

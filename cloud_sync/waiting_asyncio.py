@@ -18,3 +18,14 @@ async def within(clock: Clock, seconds: float, event: asyncio.Event) -> bool:
         for task in tasks:
             task.cancel()
     return event.is_set()
+
+
+def heed_cancel() -> None:
+    """Raise ``CancelledError`` where the running task was told to end.
+
+    To be asked after each ``except*`` around a ``TaskGroup``: one whose tasks fail while it is cancelled tells of their
+    failure alone (Python 3.11), and a loop around it would go on for ever.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
