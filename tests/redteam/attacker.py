@@ -90,7 +90,9 @@ class Attacker:
         await self._put(topic, payload, retain=retain)
 
     async def _put(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        await asyncio.wait_for(await self._broker.send(topic, payload, retain=retain), PATIENCE_S)
+        # Not wait_for: up to Python 3.11 it loses a cancellation that comes together with the answer.
+        async with asyncio.timeout(PATIENCE_S):
+            await (await self._broker.send(topic, payload, retain=retain))
 
     async def _listen(self) -> None:
         while True:
@@ -173,7 +175,8 @@ class Attacker:
         self.sent += 1
         assert self._place is not None
         try:
-            return await asyncio.wait_for(self._place.ask(make), PATIENCE_S)
+            async with asyncio.timeout(PATIENCE_S):
+                return await self._place.ask(make)
         except LinkClosed:
             await asyncio.sleep(RETRY_S)
             if not self._yard.life.dead:

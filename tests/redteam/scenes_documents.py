@@ -144,6 +144,9 @@ async def a_consumer_that_was_deceived_frees_nothing(duel: Duel) -> None:
         wrong: dict[str, Any] = {last.epoch: {"audit": (last.seq, "cd" * 32)}}
         refused = await duel.attacker.acknowledge(sign_ack(Ack("hub", duel.stage.audience, wrong), hub))
         assert refused == "wrong_hash"
+        invented: dict[str, Any] = {uuid7(time.time(), bytes(10)): {"state": (3, None)}}
+        refused = await duel.attacker.acknowledge(sign_ack(Ack("hub", duel.stage.audience, invented), hub))
+        assert refused == "unknown_epoch"
         assert {place: seq for place, seq in duel.cursor().items() if place in before} == before
 
 
