@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from cloud_sync.ports import AgentLink, Progress, expected, first_of
 from cloud_sync.topics import NodeTopics
-from cloud_sync.waiting_asyncio import heed_cancel
+from cloud_sync.waiting_asyncio import alone
 from edge import link, log
 from edge.backoff import Backoff
 from edge.clock import Clock
@@ -69,11 +69,10 @@ class Agent:
         while True:
             began = self._clock.mono()
             try:
-                await self._serve()
+                await alone(self._serve())
             except* (DeviceError, ProtocolError) as gone:
                 error = first_of(gone)
                 self._log.warning("agent_gone", what=getattr(error, "what", str(error)))
-            heed_cancel()
             self._idle()
             await self._clock.sleep(backoff.after(self._clock.mono() - began))
 

@@ -16,7 +16,7 @@ from cloud_sync.ports import FAILURE, Broker, BrokerConnection, BrokerLost, Mess
 from cloud_sync.presence import decode
 from cloud_sync.session import FIRST_PAUSE, LONGEST_PAUSE, STABLE_AFTER
 from cloud_sync.topics import CONSUMED, Kind, NodeTopics, consumer_probe, parse, shared
-from cloud_sync.waiting_asyncio import heed_cancel, within
+from cloud_sync.waiting_asyncio import alone, within
 from edge import log
 from edge.acks import MAX_JOURNALS, Ack
 from edge.backoff import Backoff
@@ -115,10 +115,9 @@ class Collector:
         while True:
             began = self._clock.mono()
             try:
-                await self._one_connection()
+                await alone(self._one_connection())
             except* (BrokerLost, StoreError, ConfigError) as lost:
                 self._log.warning("collector_interrupted", what=str(first_of(lost)))
-            heed_cancel()
             self.subscribed = ""
             self._progress("broker")
             await self._clock.sleep(backoff.after(self._clock.mono() - began))

@@ -10,7 +10,7 @@ from cloud_sync.documents import Document, Standing, standing
 from cloud_sync.ports import FAILURE, Broker, BrokerConnection, BrokerLost, Message, first_of
 from cloud_sync.session import FIRST_PAUSE, LONGEST_PAUSE, STABLE_AFTER
 from cloud_sync.topics import NodeTopics
-from cloud_sync.waiting_asyncio import heed_cancel
+from cloud_sync.waiting_asyncio import alone
 from edge import log
 from edge.backoff import Backoff
 from edge.clock import Clock
@@ -66,12 +66,11 @@ class Publisher:
         while True:
             began = self._clock.mono()
             try:
-                await self._one_connection()
+                await alone(self._one_connection())
             except* (BrokerLost, ConfigError) as lost:
                 cause = first_of(lost)
                 self._log.warning("publishing_interrupted", what=str(cause))
                 self.interrupted = cause if isinstance(cause, BrokerLost | ConfigError) else None
-            heed_cancel()
             await self._clock.sleep(backoff.after(self._clock.mono() - began))
 
     async def _one_connection(self) -> None:

@@ -16,7 +16,7 @@ from cloud_sync.ports import FAILURE, Broker, BrokerConnection, BrokerLost, Mess
 from cloud_sync.presence import Presence, decode
 from cloud_sync.session import FIRST_PAUSE, LONGEST_PAUSE, STABLE_AFTER
 from cloud_sync.topics import Kind, NodeTopics, parse
-from cloud_sync.waiting_asyncio import heed_cancel, within
+from cloud_sync.waiting_asyncio import alone, within
 from edge import log
 from edge.backoff import Backoff
 from edge.clock import Clock
@@ -94,13 +94,12 @@ class Outbox:
         while True:
             began = self._clock.mono()
             try:
-                await self._one_connection()
+                await alone(self._one_connection())
             except* (BrokerLost, StoreError, ConfigError) as lost:
                 cause = first_of(lost)
                 self._log.warning("outbox_interrupted", what=str(cause))
                 self.interrupted = cause if isinstance(cause, LastmileError) else None
                 self._stir()
-            heed_cancel()
             self.listening = False
             self._progress("broker")
             await self._clock.sleep(backoff.after(self._clock.mono() - began))

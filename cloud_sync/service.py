@@ -32,7 +32,7 @@ from cloud_sync.presence_asyncio import PresenceKeeper
 from cloud_sync.pump import Ask, Pacing, Pause, Pump, Send, SetAside
 from cloud_sync.session import FIRST_PAUSE, LONGEST_PAUSE, STABLE_AFTER, LinkInput, LinkState, after
 from cloud_sync.topics import Kind, NodeTopics, Topic, parse
-from cloud_sync.waiting_asyncio import heed_cancel, within
+from cloud_sync.waiting_asyncio import alone, within
 from edge import link, log
 from edge.backoff import Backoff
 from edge.clock import Clock
@@ -152,13 +152,12 @@ class CloudSync:
             self._change(LinkInput.AGENT_READY)
             began = self._clock.mono()
             try:
-                await self._one_connection()
+                await alone(self._one_connection())
             except* (BrokerLost, ProtocolError, ConfigError) as lost:
                 # Certificates are read anew for each connection: one that is missing now may be on its way.
                 error = first_of(lost)
                 self._log.warning("broker_lost", what=str(error), refused=isinstance(error, BrokerRefused))
                 self._trouble("broker", f"not connected: {error}")
-            heed_cancel()
             self._connection = None
             lasted = self._clock.mono() - began if self.state is not LinkState.CONNECTING else 0.0
             self._change(LinkInput.LOST)

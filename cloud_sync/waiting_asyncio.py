@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 from edge.clock import Clock
 
@@ -20,12 +22,19 @@ async def within(clock: Clock, seconds: float, event: asyncio.Event) -> bool:
     return event.is_set()
 
 
-def heed_cancel() -> None:
-    """Raise ``CancelledError`` where the running task was told to end.
+async def alone(work: Coroutine[Any, Any, None]) -> None:
+    """Run ``work`` in a task of its own and raise what it raises; whoever is cancelled meanwhile is cancelled.
 
-    To be asked after each ``except*`` around a ``TaskGroup``: one whose tasks fail while it is cancelled tells of their
-    failure alone (Python 3.11), and a loop around it would go on for ever.
+    For loops around a ``TaskGroup``: on Python 3.11 one whose tasks fail while it is cancelled tells of their failure
+    alone, and the loop would go on for ever.
     """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait([task])
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.exception()  # nobody asks for it any more
+    task.result()
