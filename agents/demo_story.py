@@ -125,16 +125,9 @@ class Story:
 
     def _open_by_command(self) -> None:
         """Staff open an empty compartment; the node gives a nonce and signs what became of it."""
-        world, site = self._world, self._world.site
-        issuer = site.directory / "issuer.toml"
-        issuer.write_text(
-            f'name = "staff"\nkey = "keys/issuer.pem"\n[broker]\nhost = "127.0.0.1"\nport = {world.broker.port}\n'
-            f'protocol = "{world.broker.protocol}"\n[[nodes]]\ntenant = "{site.tenant}"\nname = "{site.name}"\n'
-            'role_key = "keys/role.jwk"\n'
-        )
-        door = "16"
+        site, door = self._world.site, "16"
         done = subprocess.run(  # noqa: S603  our own command line
-            [*processes.COMMAND, "command", "open", site.node, door, "--as", str(issuer)],
+            [*processes.COMMAND, "command", "open", site.node, door, "--as", str(site.issuer_toml)],
             capture_output=True,
             text=True,
             check=False,

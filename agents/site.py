@@ -10,7 +10,7 @@ import msgspec
 
 from edge import jose
 from edge.identifiers import uuid7
-from edge.issuers import ACK, BADGE, NONCE, OPEN, Entry, IssuersDocument, sign_issuers
+from edge.issuers import ACK, BADGE, BOOK, DESIRED, NONCE, OPEN, Entry, IssuersDocument, sign_issuers
 from edge.keys import OpeningKey, SigningKey
 from edge.keys_file import write_private_key, write_public_key
 from locker.badge import claims_for
@@ -80,6 +80,17 @@ name = "{name}"
 role_key = "keys/role.jwk"
 """
 
+_ISSUER = """name = "staff"
+key = "keys/issuer.pem"
+
+[broker]
+{broker}
+[[nodes]]
+tenant = "{tenant}"
+name = "{name}"
+role_key = "keys/role.jwk"
+"""
+
 
 class Site(msgspec.Struct, frozen=True):
     """Where the parts of a site lie, below ``directory``."""
@@ -99,6 +110,11 @@ class Site(msgspec.Struct, frozen=True):
     @property
     def collector_toml(self) -> Path:
         return self.directory / "collector.toml"
+
+    @property
+    def issuer_toml(self) -> Path:
+        """For the staff's commands."""
+        return self.directory / "issuer.toml"
 
     @property
     def database(self) -> Path:
@@ -153,7 +169,11 @@ def make_keys(site: Site, *, wall: float, random: Callable[[int], bytes] = os.ur
     code_key.touch(mode=0o600)
     code_key.write_bytes(random(KEY_BYTES))
     now = int(wall)
-    listed = (("issuer", "staff", (NONCE, OPEN)), ("hub-ack", "hub", (ACK,)), ("badges", "badges", (BADGE,)))
+    listed = (
+        ("issuer", "staff", (NONCE, OPEN, BOOK, DESIRED)),
+        ("hub-ack", "hub", (ACK,)),
+        ("badges", "badges", (BADGE,)),
+    )
     entries = tuple(
         Entry(
             jwk=made[key].public.jwk(),
@@ -186,7 +206,7 @@ def _badge(site: Site, key: SigningKey, wall: float, random: Callable[[int], byt
 
 
 def write_settings(site: Site, *, broker_port: int, kiosk_port: int, protocol: str, subscribe: str, uid: int) -> None:
-    """Write ``node.toml`` and ``collector.toml``. Plain MQTT, so only for a broker on this machine."""
+    """Write ``node.toml``, ``collector.toml`` and ``issuer.toml``. Plain MQTT, so only for a broker on this machine."""
     for directory in ("run", "store"):
         (site.directory / directory).mkdir(parents=True, exist_ok=True)
     broker = f'host = "127.0.0.1"\nport = {broker_port}\nprotocol = "{protocol}"\n'
@@ -203,6 +223,7 @@ def write_settings(site: Site, *, broker_port: int, kiosk_port: int, protocol: s
     site.collector_toml.write_text(
         _COLLECTOR.format(subscribe=subscribe, broker=broker, tenant=site.tenant, name=site.name)
     )
+    site.issuer_toml.write_text(_ISSUER.format(broker=broker, tenant=site.tenant, name=site.name))
 
 
 def _compartments() -> str:
