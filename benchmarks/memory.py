@@ -27,6 +27,7 @@ GOALS = {"locker": 80.0, "cloud-sync": 40.0}
 CLOSE_AFTER_MS = 1500.0
 """A person in a hurry; an opening is believed half a second after its pulse."""
 ACCEPTED = 202
+WAIT = 429
 OVER = {"ended", "jammed", "unknown"}
 """A session that needs nothing more, or somebody who is not here: on a busy machine a door may shut unseen."""
 
@@ -47,6 +48,9 @@ class Street:
     def _at_the_door(self, path: str, body: dict[str, Any]) -> None:
         kiosk = self._world.kiosk
         status, answer = kiosk.call("POST", path, body)
+        while status == WAIT:  # the kiosk paces who comes again at once
+            time.sleep(float(answer["retry_after"]))
+            status, answer = kiosk.call("POST", path, body)
         if status != ACCEPTED:
             raise RuntimeError(f"{path} answered {status} {answer}")
         session = f"/api/sessions/{answer['session']}"

@@ -86,7 +86,7 @@ def explained(error: OSError, host: str, *, clock_trusted: bool = True) -> tuple
     clock = "" if clock_trusted else "; this machine's clock has not been set: wait for it or set it first"
     if isinstance(error, ssl.SSLCertVerificationError):
         return _mistrusted(error, host, clock)
-    if isinstance(error, ssl.SSLEOFError | ConnectionResetError):
+    if isinstance(error, ssl.SSLEOFError | ConnectionResetError | BrokenPipeError):
         return (
             f"{host} broke off without a word; over TLS that is how one goes that does not take our certificate",
             "look at its log, and with `lastmile check` at the certificate's name, authority and days",
