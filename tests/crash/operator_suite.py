@@ -23,7 +23,7 @@ from edge.errors import LastmileError
 from edge.keys_file import read_opening_key
 from locker.witness_file import read_witness
 from tests.crash.fork_suite import Toll
-from tests.crash.history import Call, History, lock_of
+from tests.crash.history import COMMIT_TO_PULSE, Call, History, lock_of
 from tests.crash.journal_file import Letters, chain_faults, read_journal
 
 PATIENCE_S = 60.0
@@ -32,7 +32,6 @@ QUIET_S = 0.05
 LOOK_S = 0.01
 SLOW_ANSWER_MS = 140
 """A board that takes almost all the 150 ms it is given."""
-BEFORE_PULSE = "commit to pulse"
 MORE = 8
 """Each comes before the pulse in about every second case."""
 WAITING = 2
@@ -96,7 +95,7 @@ class Operator:
     def _more(self) -> Iterator[str]:
         """More kills after the commit, until one came before the pulse: whether it does is up to the bus."""
         for _ in range(MORE):
-            if self.toll.windows[BEFORE_PULSE]:
+            if self.toll.windows[COMMIT_TO_PULSE]:
                 return
             yield "commit"
 
