@@ -104,10 +104,11 @@ class FleetProcess:
 
         return settled
 
-    def handshakes(self) -> int:
-        """The most in one second."""
-        counts = [each["handshakes"] for each in self.said()]
-        return max((later - earlier for earlier, later in itertools.pairwise(counts)), default=0)
+    def handshakes(self) -> float:
+        """The most in a second; a busy fleet says less often how it stands."""
+        words = [(each["at"], each["handshakes"]) for each in self.said()]
+        rates = ((after - before) / (end - begin) for (begin, before), (end, after) in itertools.pairwise(words))
+        return round(max(rates, default=0.0), 1)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

@@ -46,8 +46,9 @@ class FleetSettings(msgspec.Struct, frozen=True):
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """The fleet at one moment. ``states`` counts nodes by the state of their link."""
+    """The fleet at one moment, ``at`` in running seconds. ``states`` counts nodes by the state of their link."""
 
+    at: float
     nodes: int
     online: int
     states: dict[str, int]
@@ -74,6 +75,7 @@ class Fleet:
         states = Counter(sync.state for _, sync in self._nodes)
         agents = [agent for agent, _ in self._nodes]
         return Standing(
+            at=self._clock.mono(),
             nodes=len(agents),
             online=states[LinkState.ONLINE],
             states={state.value: count for state, count in states.items()},
