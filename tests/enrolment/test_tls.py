@@ -13,7 +13,7 @@ import pytest
 
 from cloud_sync.client_mqtt import MqttBroker
 from cloud_sync.ports import BrokerLost, BrokerRefused
-from edge.tls_socket import TlsFiles
+from edge.tls_socket import TlsFiles, explained
 from tests.enrolment.broker import OperatorsBroker
 from tests.enrolment.rig import DAY, Office
 
@@ -129,3 +129,9 @@ async def test_the_broker_speaks_tls_1_3_alone_and_so_do_we(office, broker):
         assert isinstance(sock, ssl.SSLSocket)
         assert sock.version() == "TLSv1.3"
         await connection.close()
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(), BrokenPipeError(), ssl.SSLEOFError()])
+def test_who_breaks_off_without_a_word_may_not_take_our_certificate(error):
+    what, _ = explained(error, "office")
+    assert "does not take our certificate" in what
