@@ -96,11 +96,13 @@ class SimConnection(asyncio.Protocol):
     async def open(self, hello: bytes) -> None:
         """CONNECT, until the broker has answered. Raises ``BrokerLost`` or ``BrokerRefused``."""
         self._write(hello)
+        answered = False
         try:
             await self._opened
-        except BaseException:
-            self._end(BrokerLost("given up", remedy=_LOOK))
-            raise
+            answered = True
+        finally:
+            if not answered:
+                self._end(BrokerLost("given up", remedy=_LOOK))
         self._slots = asyncio.Semaphore(self.window)
         self._ping()
 
