@@ -69,11 +69,14 @@ def _chain_link() -> Patches:
     def by_number(
         seal: Candidate, base: Cursor, by_seq: Mapping[int, Mapping[bytes, Candidate]], _stuck: Any
     ) -> tuple[list[bytes], int]:
-        path = [seal.digest]
+        path, at = [seal.digest], seal
         for seq in range(seal.seq - 1, base.seq, -1):
-            if not by_seq.get(seq):
+            rivals = by_seq.get(seq)
+            if not rivals:
                 return path, seq
-            path.append(next(iter(by_seq[seq])))
+            # Of several the one that the chain does not name, or chance would decide whether anything is noticed.
+            at = next((each for each in rivals.values() if each.digest != at.prev), next(iter(rivals.values())))
+            path.append(at.digest)
         return path, base.seq
 
     return [patch.object(settling, "_walk_back", by_number)]
