@@ -41,6 +41,16 @@ class SessionKind(enum.Enum):
 
     COLLECT = "collect"
     DEPOSIT = "deposit"
+    LOOK = "look"
+    """Somebody looks inside: staff, or whoever signed a command."""
+
+
+class Word(enum.Enum):
+    """What the person at an open or doubtful door says of it, beyond being through."""
+
+    NONE = ""
+    EMPTY = "empty"
+    """A deposit: no parcel stays inside."""
 
 
 class SessionState(enum.Enum):
@@ -124,9 +134,9 @@ class DepositRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EndRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``POST /api/sessions/{id}/end``. ``empty``: the courier leaves no parcel, so closing the door stores none."""
+    """``POST /api/sessions/{id}/end``."""
 
-    empty: bool = False
+    word: Word = Word.NONE
 
 
 class Desk(Protocol):
@@ -156,11 +166,11 @@ class Desk(Protocol):
         """Every door, in the order of their names."""
         ...
 
-    async def end(self, session: str, empty: bool) -> SessionView | None:  # noqa: FBT001 - the API's own word
+    async def end(self, session: str, word: Word) -> SessionView | None:
         """The person at the kiosk is through with the session; returns it as it then stands, None if not known.
 
         A jammed or unknown session ends at once. While the door is open the session goes on until it closes: an open
-        door stays open whatever a page says. For a deposit ``empty`` means that no parcel will be inside by then.
+        door stays open whatever a page says.
         """
         ...
 

@@ -129,7 +129,7 @@ class _Api:
 
     async def end(self, request: Request) -> Response:
         asked = await self._read(request, EndRequest)
-        return _view(await self._desk.end(request.path_params["session"], asked.empty))
+        return _view(await self._desk.end(request.path_params["session"], asked.word))
 
     async def watch(self, ws: WebSocket) -> None:
         """Send the session and its changes as JSON text, then close with 1000; what the page sends closes with 1003."""

@@ -6,7 +6,9 @@ the events. What it returns is what may be shown or moved once the transaction i
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
@@ -21,17 +23,7 @@ from locker.door import DEFAULT_TIMES, Done, Happening, Outcome
 from locker.latch import Hook, Reading
 from locker.ledger import Ledger, Parcel, Unlocking
 from locker.parcel import ParcelInput, ParcelState
-from locker.pickup_code import (
-    BUSY_RETRY,
-    CodeHasher,
-    CodeHashes,
-    CodeRecord,
-    Grant,
-    Now,
-    Refusal,
-    TypedCode,
-    judge,
-)
+from locker.pickup_code import CodeHashes
 
 
 class IssuedCode(msgspec.Struct, frozen=True):
@@ -53,6 +45,25 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     before: Hook
 
 
+class Purpose(enum.Enum):
+    """What a door is opened for, and so what its opening, its failing and its closing mean."""
+
+    RELEASE = "release"
+    """A parcel is handed out."""
+    DEPOSIT = "deposit"
+    """A parcel is put in."""
+    LOOK = "look"
+    """Somebody looks inside; no parcel is meant to change hands."""
+
+
+PURPOSES: Final[dict[Cause, Purpose]] = {
+    Cause.CODE: Purpose.RELEASE,
+    Cause.COURIER: Purpose.DEPOSIT,
+    Cause.COMMAND: Purpose.LOOK,
+}
+"""Every cause has one."""
+
+
 Issue = Callable[[Callable[[bytes], bool], str], IssuedCode]
 """Makes a code for a parcel; the first argument says whether a plain hash is taken."""
 
@@ -63,51 +74,6 @@ REMOTE_CAPS = ((60.0, 3), (86_400.0, 20))
 
 def tell(ledger: Ledger, event: Event) -> None:
     ledger.append(draft(event))
-
-
-def judge_code(
-    ledger: Ledger,
-    typed: TypedCode | None,
-    *,
-    hasher: CodeHasher,
-    serviceable: Callable[[str], bool],
-    before: Callable[[str], Hook],
-    attempt: Attempt,
-    confirm: bool,
-) -> str | Refusal:
-    """The verdict on a typed code, with the attempt counted: a refusal, or the door whose pulse is now announced."""
-    attempts = ledger.attempts()
-    now = Now(wall=ledger.stamp.wall, trusted=ledger.stamp.trusted, running=ledger.running())
-
-    def find(digest: bytes) -> CodeRecord | None:
-        found = ledger.find_code(digest)
-        if found is None:
-            return None
-        return CodeRecord(found.parcel, found.door, found.state, found.expires, serviceable(found.door))
-
-    verdict = judge(typed, hasher=hasher, find=find, attempts=attempts, now=now, confirm=confirm)
-    if verdict.attempts is not attempts:
-        ledger.save_attempts(verdict.attempts)
-    if isinstance(verdict.answer, Refusal):
-        ledger.tally("code", verdict.answer.reason.value)
-        return verdict.answer
-    return _release(ledger, verdict.answer, msgspec.structs.replace(attempt, before=before(verdict.answer.door)))
-
-
-def _release(ledger: Ledger, grant: Grant, attempt: Attempt) -> str | Refusal:
-    before = ParcelState.UNCONFIRMED if grant.confirmed else ParcelState.STORED
-    if not ledger.move_parcel(grant.parcel, before, parcel.move(before, ParcelInput.RELEASE)):
-        return Refusal(contract.Reason.BUSY, BUSY_RETRY)
-    accepted = contract.CodeAccepted(
-        parcel=grant.parcel,
-        door=grant.door,
-        session=attempt.session,
-        attempt=attempt.attempt,
-        confirmed=grant.confirmed,
-    )
-    tell(ledger, accepted)
-    announce(ledger, grant.door, attempt, Cause.CODE, parcel_id=grant.parcel)
-    return grant.door
 
 
 def charge_remote_opening(ledger: Ledger) -> None:
@@ -174,9 +140,10 @@ def door_opened(ledger: Ledger, door: str) -> Unlocking | None:
         parcel=unlocking.parcel,
     )
     tell(ledger, opened)
-    if unlocking.cause is Cause.CODE:
+    purpose = PURPOSES[unlocking.cause]
+    if purpose is Purpose.RELEASE:
         _move_parcel(ledger, unlocking.parcel, ParcelInput.OPENED)
-    elif unlocking.cause is Cause.COMMAND:
+    elif purpose is Purpose.LOOK:
         _doubt_occupied(ledger, door)
     elif unlocking.ended and not unlocking.opened:
         _resume_deposit(ledger, door, unlocking.parcel)
@@ -206,9 +173,10 @@ def attempt_ended(ledger: Ledger, door: str, attempt: str, done: Done, hook: Hoo
         jammed = done.outcome is Outcome.JAMMED
         block(ledger, door, BlockCause.JAMMED if jammed else BlockCause.UNKNOWN)
     surely_shut = done.outcome in {Outcome.JAMMED, Outcome.UNSENT}
-    if unlocking.cause is Cause.CODE:
+    purpose = PURPOSES[unlocking.cause]
+    if purpose is Purpose.RELEASE:
         _move_parcel(ledger, unlocking.parcel, ParcelInput.NOT_MOVED if surely_shut else ParcelInput.IN_DOUBT)
-    elif unlocking.cause is Cause.COURIER and surely_shut:
+    elif purpose is Purpose.DEPOSIT and surely_shut:
         _deposit_failed(ledger, door, unlocking)
     return unlocking
 

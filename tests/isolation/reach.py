@@ -128,7 +128,7 @@ CALLS: tuple[tuple[str, str, dict[str, Any] | None], ...] = (
     ("POST", "/api/deposit", {"badge": "a.b.c", "pin": "12345678", "booking": "x", "size": "M"}),
     ("GET", "/api/doors", None),
     ("GET", "/api/sessions/0", None),
-    ("POST", "/api/sessions/0/end", {"empty": True}),
+    ("POST", "/api/sessions/0/end", {"word": "empty"}),
     ("GET", "/api/sessions/0/watch", None),
 )
 """Every call of the kiosk's API; the last is a WebSocket."""

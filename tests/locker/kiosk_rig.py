@@ -14,7 +14,7 @@ from edge.clock import Clock
 from edge.clock_sim import ManualClock
 from edge.errors import LastmileError
 from locker.contract import DoorState
-from locker.kiosk import Accepted, DoorView, Refused, SessionKind, SessionState, SessionView
+from locker.kiosk import Accepted, DoorView, Refused, SessionKind, SessionState, SessionView, Word
 from locker.kiosk_http import KioskLimits, build_kiosk, listen_kiosk, serve_kiosk
 
 TOKEN = "t0ken-of-this-boot_" + "x" * 24
@@ -71,8 +71,8 @@ class ScriptedDesk:
         finally:
             self.unwatched.set()
 
-    async def end(self, session: str, empty: bool) -> SessionView | None:
-        self.asked.append(("end", session, empty))
+    async def end(self, session: str, word: Word) -> SessionView | None:
+        self.asked.append(("end", session, word.value))
         view = self.views.get(session)
         if view is not None and view.state is not SessionState.OPEN:
             await self.move(session, SessionState.ENDED)

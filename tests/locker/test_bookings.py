@@ -14,7 +14,7 @@ from edge.result import Status
 from locker import booking as bookings
 from locker.booking import EXPECTED_S, MAX_EXPECTED, TRANSITIONS, BookingInput, BookingState
 from locker.commands import MAX_HOLD_HOURS
-from locker.kiosk import Accepted, Refused
+from locker.kiosk import Accepted, Refused, Word
 from tests.edge.trust import DAY, HUB
 from tests.locker.downlink_rig import DownlinkRig, downlink, person
 
@@ -160,7 +160,7 @@ async def test_a_courier_who_takes_the_parcel_along_again_leaves_it_expected(rig
     again = await rig.deposit("b1")
     assert isinstance(again, Accepted)
     await rig.pass_time(1.0)
-    await rig.service.end(again.session, empty=True)
+    await rig.service.end(again.session, Word.EMPTY)
     rig.bench.take(door)
     rig.bench.shut(door)
     await rig.pass_time(1.0)

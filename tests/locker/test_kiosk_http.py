@@ -170,9 +170,9 @@ class TestSessions:
     ) -> None:
         await page.post("/api/deposit", json=PARCEL)
         await desk.move("s1", SessionState.OPEN)
-        answer = await page.post("/api/sessions/s1/end", json={"empty": True})
+        answer = await page.post("/api/sessions/s1/end", json={"word": "empty"})
         assert answer.json()["state"] == "open"
-        assert desk.asked[-1] == ("end", "s1", True)
+        assert desk.asked[-1] == ("end", "s1", "empty")
 
     async def test_the_doors_are_listed(self, page: httpx.AsyncClient) -> None:
         told = (await page.get("/api/doors")).json()

@@ -11,7 +11,7 @@ import pytest
 
 from edge.errors import StoreError
 from locker.contract import Reason
-from locker.kiosk import Accepted, Refused, SessionState
+from locker.kiosk import Accepted, Refused, SessionState, Word
 from tests.locker.rig import LockerRig, badge, running
 
 
@@ -54,7 +54,7 @@ async def test_no_code_exists_while_the_door_is_open(rig: LockerRig) -> None:
 async def test_a_courier_who_leaves_nothing_frees_the_compartment(rig: LockerRig) -> None:
     accepted = await begun(rig, "p1")
     await rig.pass_time(1.0)
-    await rig.service.end(accepted.session, empty=True)
+    await rig.service.end(accepted.session, Word.EMPTY)
     assert rig.view(accepted).state is SessionState.OPEN
     rig.bench.shut(accepted.door)
     await rig.pass_time(1.0)
@@ -111,7 +111,7 @@ async def test_a_parcel_taken_back_takes_its_code_with_it(rig: LockerRig) -> Non
     door = await rig.load("p1")
     again = await begun(rig, "p1")
     await rig.pass_time(1.0)
-    await rig.service.end(again.session, empty=True)
+    await rig.service.end(again.session, Word.EMPTY)
     rig.bench.take(door)
     rig.bench.shut(door)
     await rig.pass_time(1.0)
@@ -159,7 +159,7 @@ async def test_what_is_put_behind_a_door_that_gave_way_late_is_not_overlooked(ri
 async def test_a_door_that_bounces_after_an_empty_ending_makes_no_phantom_parcel(rig: LockerRig) -> None:
     accepted = await begun(rig, "p1")
     await rig.pass_time(1.0)
-    await rig.service.end(accepted.session, empty=True)
+    await rig.service.end(accepted.session, Word.EMPTY)
     rig.bench.shut("01")
     await rig.pass_time(0.5)
     rig.bench.force("01")
@@ -185,7 +185,7 @@ async def test_an_unseen_deposit_waits_for_the_couriers_word(rig: LockerRig) -> 
     rig.bench.mute.clear()
     await rig.pass_time(5.0)
     assert rig.parcel("p1") == "depositing"
-    await rig.service.end(accepted.session, empty=True)
+    await rig.service.end(accepted.session, Word.EMPTY)
     assert (rig.parcel("p1"), rig.compartment(accepted.door)) == ("withdrawn", "blocked")
     assert "p1" not in rig.codes
 
@@ -220,7 +220,7 @@ async def test_a_cut_cable_at_the_own_deposit_opened_again_does_not_lock_the_cus
     again = await begun(rig, "p1")
     await rig.pass_time(4.0)
     assert rig.view(again).state is SessionState.UNKNOWN
-    view = await rig.service.end(again.session, empty=False)
+    view = await rig.service.end(again.session, Word.NONE)
     assert view is not None
     assert view.state is SessionState.UNKNOWN
     assert await rig.refused("p1") == "busy"

@@ -30,7 +30,7 @@ from hypothesis.stateful import (
 )
 
 from locker import badge as badges
-from locker.kiosk import Accepted, Refused, SessionState
+from locker.kiosk import Accepted, Refused, SessionState, Word
 from tests.locker.bench import door_at
 from tests.locker.rig import LockerRig
 
@@ -82,7 +82,7 @@ class LockerDays(RuleBasedStateMachine):
         state = await self.outcome(answer)
         self.only(answer.door, before)
         if state is not SessionState.OPEN:
-            await self.rig.service.end(answer.session, empty=True)
+            await self.rig.service.end(answer.session, Word.EMPTY)
             await self.shut(answer.door)
             return multiple()
         self.rig.bench.put(answer.door)

@@ -87,8 +87,10 @@ export async function doors(): Promise<{ doors: DoorView[]; languages: string[] 
 }
 
 /** Tell the locker that the person is through with a session; a courier may add that no parcel stays inside. */
-export async function end(session: string, empty: boolean): Promise<void> {
-  await call('POST', `/api/sessions/${session}/end`, { empty });
+export type Word = '' | 'empty';
+
+export async function end(session: string, word: Word): Promise<void> {
+  await call('POST', `/api/sessions/${session}/end`, { word });
 }
 
 export interface Follower {

@@ -1,7 +1,7 @@
 // What the kiosk shows and when it moves on. Screens only draw `screen` and call these methods.
 
 import * as api from './api';
-import type { Ask, DoorView, SessionView, Size, Verdict } from './api';
+import type { Ask, DoorView, SessionView, Size, Verdict, Word } from './api';
 import { firstLanguage, languages, type Words } from './words';
 
 export const CODE_DIGITS = 9; // eight and the check digit
@@ -17,7 +17,7 @@ export type Screen =
   | { at: 'courier'; step: CourierStep; badge: string; pin: string; booking: string; size: Size | ''; low: boolean }
   | { at: 'checking' }
   | { at: 'refused'; reason: string; asked: Ask; until: number }
-  | { at: 'door'; view: SessionView; asked: Ask; lost: boolean; empty: boolean }
+  | { at: 'door'; view: SessionView; asked: Ask; lost: boolean; word: Word }
   | { at: 'done'; kind: 'taken' | 'stored' | 'nothingStored' | 'take'; door: string; asked: Ask }
   | { at: 'gone'; asking: boolean }
   | { at: 'notPaired' };
@@ -182,8 +182,8 @@ class Kiosk {
 
   leaveNothing(): void {
     if (this.screen.at !== 'door') return;
-    this.screen = { ...this.screen, empty: true };
-    void api.end(this.screen.view.session, true).catch(() => {});
+    this.screen = { ...this.screen, word: 'empty' };
+    void api.end(this.screen.view.session, 'empty').catch(() => {});
   }
 
   private nextStep(screen: Screen & { at: 'courier' }): void {
@@ -218,7 +218,7 @@ class Kiosk {
 
   private follow({ session, door }: { session: string; door: string }, asked: Ask): void {
     const view: SessionView = { session, kind: asked.kind, door, state: 'unlocking', opened: false };
-    this.show({ at: 'door', view, asked, lost: false, empty: false });
+    this.show({ at: 'door', view, asked, lost: false, word: '' });
     this.stopFollowing = api.follow(session, {
       view: (now) => this.seen(now),
       lost: () => {
@@ -241,7 +241,7 @@ class Kiosk {
 
   private finished(screen: Screen & { at: 'door' }, view: SessionView): void {
     this.stopFollowing();
-    const kind = view.kind === 'collect' ? 'taken' : screen.empty ? 'nothingStored' : 'stored';
+    const kind = view.kind === 'collect' ? 'taken' : screen.word === 'empty' ? 'nothingStored' : 'stored';
     this.show({ at: 'done', kind, door: view.door, asked: screen.asked });
   }
 
@@ -251,7 +251,7 @@ class Kiosk {
     this.stopFollowing();
     const screen = this.screen;
     if (screen.at === 'door' && ['jammed', 'unknown'].includes(screen.view.state))
-      void api.end(screen.view.session, false).catch(() => {});
+      void api.end(screen.view.session, '').catch(() => {});
   }
 
   private show(screen: Screen): void {

@@ -1,0 +1,128 @@
+"""What a locker tells of parcels, their bookings and their codes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from locker.contract_words import BookingChange, DoorName, Event, Id, Reason
+
+
+class DepositBegun(Event, frozen=True, kw_only=True):
+    """A courier was let in and a compartment chosen. ``again``: the courier's own deposit, reopened soon after."""
+
+    TYPE = "parcel.deposit.begun"
+    SUBJECT = "parcel"
+    parcel: Id
+    door: DoorName
+    session: Id
+    courier: Id
+    run: Id
+    again: bool = False
+
+
+class Deposited(Event, frozen=True, kw_only=True):
+    """The door was seen to close on the parcel."""
+
+    TYPE = "parcel.deposited"
+    SUBJECT = "parcel"
+    parcel: Id
+    door: DoorName
+    session: Id
+    courier: Id
+
+
+class DepositWithdrawn(Event, frozen=True, kw_only=True):
+    """No parcel lies in the compartment after all: the courier took it along, or the door never opened."""
+
+    TYPE = "parcel.deposit.withdrawn"
+    SUBJECT = "parcel"
+    parcel: Id
+    door: DoorName
+    session: Id
+
+
+class ParcelRemoved(Event, frozen=True, kw_only=True):
+    """Two people have declared by ``command`` that the parcel does not lie here any more; its code is dead."""
+
+    TYPE = "parcel.removed"
+    SUBJECT = "parcel"
+    parcel: Id
+    door: DoorName
+    command: str
+
+
+class BookingChanged(Event, frozen=True, kw_only=True):
+    """``rev`` is the revision of the command that asked for it, 0 where none did.
+
+    ``hold_hours`` count from the deposit on; ``expires`` is until when a parcel that lies here is held, wall seconds.
+    """
+
+    TYPE = "locker.booking.changed"
+    SUBJECT = "booking"
+    booking: Id
+    change: BookingChange
+    rev: int = 0
+    hold_hours: int | None = None
+    expires: float | None = None
+
+
+class CodeIssued(Event, frozen=True, kw_only=True):
+    """A pickup code exists. ``sealed`` is a JWE of code and extension that only the hub's key ``kid`` opens.
+
+    ``expires``: wall seconds since 1970, None if the parcel may lie for good.
+    """
+
+    TYPE = "locker.code.issued"
+    SUBJECT = "parcel"
+    parcel: Id
+    door: DoorName
+    kid: str
+    sealed: str
+    expires: float | None
+
+
+class CodeAccepted(Event, frozen=True, kw_only=True):
+    """A code was right and its parcel is being released. ``confirmed``: after an unknown outcome, on renewed wish."""
+
+    TYPE = "locker.code.accepted"
+    SUBJECT = "parcel"
+    parcel: Id
+    door: DoorName
+    session: Id
+    attempt: Id
+    confirmed: bool = False
+
+
+class CodeRefused(Event, frozen=True, kw_only=True):
+    """Codes refused for one reason in one minute, so that a flood of them is one event.
+
+    ``minute``: whole minutes since 1970 by the wall clock, trusted or not.
+    """
+
+    TYPE = "locker.code.refused"
+    SUBJECT = "reason"
+    reason: Reason
+    minute: int
+    count: Annotated[int, msgspec.Meta(ge=1)]
+
+
+class BadgeRefused(Event, frozen=True, kw_only=True):
+    """Badges or PINs refused for one cause in one minute. ``cause`` says more than the courier at the kiosk is told."""
+
+    TYPE = "locker.badge.refused"
+    SUBJECT = "cause"
+    cause: str
+    minute: int
+    count: Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Collected(Event, frozen=True, kw_only=True):
+    """The door closed after the parcel had been released."""
+
+    TYPE = "parcel.collected"
+    SUBJECT = "parcel"
+    parcel: Id
+    door: DoorName
+    session: Id

@@ -1,0 +1,125 @@
+"""The words that a locker's events and commands are made of.
+
+Bookings, couriers, sessions and attempts are random ids. No field may ever hold a code, a PIN, a name or an address.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated, ClassVar
+
+import msgspec
+
+from edge.event import EventClass
+
+DoorName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9-]{1,16}(?!\n)$")]
+"""What is printed on the door, such as ``07`` or ``A3``.
+
+Published as JSON Schema, so the end of the pattern is written to mean the same in Python, where a bare ``$`` would
+let a line break follow.
+"""
+
+Id = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}(?!\n)$")]
+"""An opaque random id. A tracking number is not one: it can be looked up."""
+
+
+class DoorState(enum.Enum):
+    """A door as far as its sensor lets us know. ``locker.door`` holds the table of what follows what."""
+
+    CLOSED = "closed"
+    UNLOCKING = "unlocking"
+    """An attempt to open it is running."""
+    OPEN = "open"
+    AJAR = "ajar"
+    """Open for longer than anybody needs."""
+    JAMMED = "jammed"
+    """Pulsed as often as allowed, and closed all the while."""
+    FORCED = "forced"
+    """Came open although nothing asked it to."""
+    UNKNOWN = "unknown"
+
+
+class Reason(enum.Enum):
+    """Why a person at the kiosk was refused. Part of the kiosk's API and of events: words stay as they are."""
+
+    TYPO = "typo"
+    """The digits were mistyped: wrong length or check digit. Costs no attempt."""
+    NO_SUCH_CODE = "no_such_code"
+    """No code of this locker. Says the same whichever part of code and extension was wrong."""
+    EXPIRED = "expired"
+    USED = "used"
+    WAIT = "wait"
+    """Attempts are paced; ``retry_after`` says for how long."""
+    EXTENSION_NEEDED = "extension_needed"
+    """Too many wrong codes today: the four digits that stand beside the code are wanted as well."""
+    BUSY = "busy"
+    """Another door, or this one, is being opened."""
+    OUT_OF_SERVICE = "out_of_service"
+    CONFIRM_NEEDED = "confirm_needed"
+    """The last attempt ended unknown: only a renewed confirmation makes another one."""
+    NOT_ALLOWED = "not_allowed"
+    """Badge or PIN is wrong, too old, or for another locker. Which of them is not told."""
+    BOOKING_REFUSED = "booking_refused"
+    """The booking is not expected here, or its parcel already lies here."""
+    NO_ROOM = "no_room"
+    """No free compartment of that size and height."""
+    CLOSED = "closed"
+    """Deposits are taken at other hours. Collections always are."""
+
+
+class Cause(enum.Enum):
+    """What asked for a door to be opened."""
+
+    CODE = "code"
+    COURIER = "courier"
+    COMMAND = "command"
+
+
+class Doubt(enum.Enum):
+    """Why it cannot be known whether a door was opened."""
+
+    NO_ANSWER = "no_answer"
+    """A reading was missing: the board did not answer, or its answer could not be trusted."""
+    ALREADY_OPEN = "already_open"
+    """The sensor read open before the pulse, so that no opening could be seen."""
+    UNSTEADY = "unsteady"
+    """The sensor read open too briefly to be believed, and closed again."""
+    RESTARTED = "restarted"
+    """The program stopped between pulse and outcome."""
+
+
+class BlockCause(enum.Enum):
+    """Why a compartment is not offered until somebody has looked."""
+
+    JAMMED = "jammed"
+    UNKNOWN = "unknown"
+    FORCED = "forced"
+    NOT_EMPTY = "not_empty"
+    STAFF = "staff"
+
+
+class BookingChange(enum.Enum):
+    """What became of a booking."""
+
+    EXPECTED = "expected"
+    CANCELLED = "cancelled"
+    LAPSED = "lapsed"
+    """Nobody brought the parcel for as long as one may be waited for."""
+    EXTENDED = "extended"
+    REISSUED = "reissued"
+    """Its parcel has a new code, told by ``locker.code.issued``; the former one is dead."""
+    STORED = "stored"
+    WITHDRAWN = "withdrawn"
+    """Its courier took the parcel along again: it is still expected."""
+    ENDED = "ended"
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of every event's data.
+
+    ``TYPE`` is its name on the wire, ``SUBJECT`` the field that names the thing it is about.
+    """
+
+    TYPE: ClassVar[str]
+    CLASS: ClassVar[EventClass] = EventClass.AUDIT
+    SUBJECT: ClassVar[str] = "door"

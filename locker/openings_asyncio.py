@@ -1,0 +1,281 @@
+"""One door at a time: what is decided is committed before anything moves or shows, then pulsed, followed and kept.
+
+Every use case that opens a door goes through ``Openings.open_one``; what doors show comes in by ``heard``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from edge.clock import Clock
+from edge.errors import LastmileError, StoreError
+from edge.journal import Need
+from locker import badge as badges
+from locker import settling
+from locker.cabinet_asyncio import Cabinet
+from locker.contract import Cause, DoorState, Reason
+from locker.door import Done, Happening, Outcome
+from locker.kiosk import Accepted, Refused, SessionKind, SessionState, SessionView, Word
+from locker.latch import Hook
+from locker.ledger import Ledger, Store, Unlocking
+from locker.pickup_code import BUSY_RETRY, Refusal
+from locker.sessions_asyncio import Sessions
+from locker.settling import PURPOSES, Attempt, Issue, Purpose
+
+T = TypeVar("T")
+
+Choose = Callable[[Ledger, Attempt], "str | Refusal"]
+"""In one transaction: choose a door and announce its pulse, or refuse."""
+Ended = Callable[[Done], Awaitable[None]]
+
+RETRY_S = 1.0
+"""Between two tries to keep what has already happened at a door, while the disk refuses."""
+WORD_S = badges.OWN_DEPOSIT
+"""A courier's deposit that ended unknown waits so long for the word whether the parcel is inside."""
+
+_SHOWN = {
+    Outcome.JAMMED: SessionState.JAMMED,
+    Outcome.UNSENT: SessionState.JAMMED,
+    Outcome.UNKNOWN: SessionState.UNKNOWN,
+}
+
+_KINDS = {
+    Purpose.RELEASE: SessionKind.COLLECT,
+    Purpose.DEPOSIT: SessionKind.DEPOSIT,
+    Purpose.LOOK: SessionKind.LOOK,
+}
+
+
+class Openings:
+    """Attempts to open a door, with the session that each belongs to, from the question to the outcome.
+
+    ``issue`` makes codes. ``hold_s`` says how long a parcel without a booking of its own waits. ``background`` runs a
+    task to its end; one that dies ends the process, and ``recover`` takes over.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        sessions: Sessions,
+        clock: Clock,
+        issue: Issue,
+        hold_s: Callable[[], float],
+        background: Callable[[str, Callable[[], Awaitable[None]]], None],
+    ) -> None:
+        self._store = store
+        self.sessions = sessions
+        self._clock = clock
+        self._issue = issue
+        self._hold_s = hold_s
+        self._background = background
+        self._words: dict[str, Word] = {}
+        self._ended: dict[str, Ended] = {}
+        self._under_way = 0  # attempts whose outcome is not kept yet
+        self.cabinet: Cabinet
+
+    async def open_one(self, purpose: Purpose, choose: Choose, ended: Ended | None = None) -> Accepted | Refused:
+        """One door at a time, so that nobody has to guard two. The story goes on by itself, whoever stops listening.
+
+        ``ended`` hears the outcome; where it raises ``StoreError`` it hears it again.
+        """
+        if self._under_way:
+            return Refused(Reason.BUSY, BUSY_RETRY)
+        self._under_way += 1
+        answer: asyncio.Future[Accepted | Refused] = asyncio.get_running_loop().create_future()
+        self._background("open", lambda: self._story(purpose, choose, ended, answer))
+        return await answer
+
+    async def _story(
+        self, purpose: Purpose, choose: Choose, ended: Ended | None, answer: asyncio.Future[Accepted | Refused]
+    ) -> None:
+        """From the question to the outcome, in order: commit, answer, pulse and follow, commit."""
+        attempt = self._new_attempt()
+        try:
+            door = await self._commit(purpose, choose, attempt, answer)
+            if door is None:
+                return
+            if ended is not None:
+                self._ended[attempt.attempt] = ended
+            self.sessions.begin(attempt.session, _KINDS[purpose], door)
+            if purpose is Purpose.DEPOSIT and not await self._copied():
+                await self._conclude(door, attempt.attempt, Done(Outcome.UNSENT))
+                _tell(answer, Refused(Reason.OUT_OF_SERVICE))
+                return
+            _tell(answer, Accepted(attempt.session, door))
+            done = await self.cabinet.attempt(door, functools.partial(self._announce_again, door, attempt.attempt))
+            await self._conclude(door, attempt.attempt, done)
+        finally:
+            self._under_way -= 1
+            answer.cancel()  # only where a defect has left it open
+
+    async def _commit(
+        self, purpose: Purpose, choose: Choose, attempt: Attempt, answer: asyncio.Future[Accepted | Refused]
+    ) -> str | None:
+        """The door whose pulse is now announced; None where the answer is a refusal, or the disk did not take it."""
+        need = Need.DEPOSIT if purpose is Purpose.DEPOSIT else Need.COLLECTION
+        try:
+            chosen = await self._store.write(lambda ledger: choose(ledger, attempt), need)
+        except LastmileError as error:
+            if not answer.done():
+                answer.set_exception(error)
+            return None
+        if isinstance(chosen, Refusal):
+            _tell(answer, Refused(chosen.reason, chosen.retry_after))
+            return None
+        return chosen
+
+    async def recover(self, ended: Callable[[str, Done], Awaitable[None]]) -> list[str]:
+        """After a crash, before the first reading: follow every attempt without outcome. Nothing is pulsed again.
+
+        ``ended(jti, done)`` hears what became of a door that a command opened; returns the ids of these commands.
+        """
+        commands = []
+        for each in await self._store.write(lambda ledger: ledger.open_unlockings()):
+            if each.door not in self.cabinet.compartments:
+                continue
+            if each.cause is Cause.COMMAND:
+                commands.append(each.cause_id)
+                self._ended[each.attempt] = functools.partial(ended, each.cause_id)
+            self.sessions.begin(each.session, _KINDS[PURPOSES[each.cause]], each.door)
+            outcome = self.cabinet.resume(each.door, Hook(each.before))
+            self._under_way += 1
+            self._background(f"recover-{each.door}", functools.partial(self._find_out, each, outcome))
+        return commands
+
+    async def end(self, session: str, word: Word) -> SessionView | None:
+        """The person is through. A closed or doubtful door ends the session now, an open one when it closes."""
+        view = self.sessions.view(session)
+        if view is None or view.state is SessionState.ENDED:
+            return view
+        if word is not Word.NONE:
+            self._words[session] = word
+        if view.awaits_word:
+            if self.cabinet.state(view.door) in {DoorState.OPEN, DoorState.AJAR}:
+                return view
+            await self._settle_closed(view.door, seen_open=False)
+        if view.state in {SessionState.JAMMED, SessionState.UNKNOWN, SessionState.CLOSED}:
+            self._end_session(view)
+        return self.sessions.view(session)
+
+    async def heard(self, door: str, happening: Happening) -> None:
+        """A reading has shown something. It is kept before anybody is told, however long the disk refuses."""
+        if happening is Happening.OPENED:
+            await self._heard_open(door)
+        elif happening in {Happening.CLOSED, Happening.FOUND_CLOSED}:
+            await self._heard_closed(door, seen_open=happening is Happening.CLOSED)
+        elif happening is not Happening.CHIME:
+            await self._keep_at(door, lambda ledger: settling.noticed(ledger, door, happening))
+
+    async def _heard_open(self, door: str) -> None:
+        unlocking = await self._keep_at(door, lambda ledger: settling.door_opened(ledger, door))
+        if unlocking is not None:
+            self.sessions.move(unlocking.session, SessionState.OPEN)
+            self._tell_ended(unlocking.attempt, Done(Outcome.OPENED))
+
+    async def _heard_closed(self, door: str, *, seen_open: bool) -> None:
+        here = self.sessions.at(door)
+        if not seen_open and any(view.awaits_word for view in here):
+            return  # nothing was seen, and the courier who knows stands there
+        await self._settle_closed(door, seen_open=seen_open)
+        for view in here:
+            if seen_open or view.state is SessionState.OPEN:
+                self.sessions.move(view.session, SessionState.CLOSED)
+                self._end_session(view)
+
+    async def _settle_closed(self, door: str, *, seen_open: bool) -> None:
+        empty = any(self._words.get(view.session) is Word.EMPTY for view in self.sessions.at(door))
+        item = self.cabinet.reading(door).item
+        await self._keep_at(
+            door,
+            lambda ledger: settling.door_closed(
+                ledger,
+                door,
+                seen_open=seen_open,
+                empty=empty,
+                item=item,
+                issue=self._issue,
+                hold_s=self._hold_s(),
+            ),
+        )
+
+    def _new_attempt(self) -> Attempt:
+        return Attempt(attempt=self.sessions.new_id(), session=self.sessions.new_id(), before=Hook.UNKNOWN)
+
+    async def _announce_again(self, door: str, attempt: str, pulses: int) -> None:
+        await self._keep(lambda ledger: settling.announce_again(ledger, door, attempt, pulses))
+
+    async def _copied(self) -> bool:
+        """Whether a copy of the ledger knows of the deposit, so that its compartment is not offered after a loss."""
+        try:
+            await self._store.copied()
+        except StoreError:
+            return False
+        return True
+
+    async def _find_out(self, unlocking: Unlocking, outcome: Awaitable[Done]) -> None:
+        try:
+            await self._conclude(unlocking.door, unlocking.attempt, await outcome)
+        finally:
+            self._under_way -= 1
+
+    async def _conclude(self, door: str, attempt: str, done: Done) -> None:
+        """Keep and show an outcome. That the door opened was kept when its readings showed it."""
+        if done.outcome is Outcome.OPENED:
+            return
+        hook = self.cabinet.standing(door)
+        unlocking = await self._keep_at(door, lambda ledger: settling.attempt_ended(ledger, door, attempt, done, hook))
+        if unlocking is None:
+            return
+        self.sessions.move(unlocking.session, _SHOWN[done.outcome])
+        self._tell_ended(attempt, done)
+        view = self.sessions.view(unlocking.session)
+        if view is not None and view.awaits_word:
+            self._background(f"word-{door}", lambda: self._wait_for_word(view.session))
+
+    async def _wait_for_word(self, session: str) -> None:
+        """A courier who says nothing has left the parcel inside, whatever the sensor says: it must stay collectable."""
+        await self._clock.sleep(WORD_S)
+        view = self.sessions.view(session)
+        if view is not None and view.awaits_word:
+            await self._settle_closed(view.door, seen_open=False)
+            self._end_session(view)
+
+    def _end_session(self, view: SessionView) -> None:
+        self.sessions.move(view.session, SessionState.ENDED)
+        self._words.pop(view.session, None)
+
+    def _tell_ended(self, attempt: str, done: Done) -> None:
+        ended = self._ended.pop(attempt, None)
+        if ended is not None:
+            self._background(f"ended-{attempt}", lambda: self._persist(lambda: ended(done)))
+
+    async def _keep(self, work: Callable[[Ledger], T]) -> T:
+        return await self._persist(lambda: self._store.write(work))
+
+    async def _persist(self, act: Callable[[], Awaitable[T]]) -> T:
+        """Keep what has already happened: the disk is asked until it takes it."""
+        while True:
+            try:
+                return await act()
+            except StoreError:
+                await self._clock.sleep(RETRY_S)
+
+    async def _keep_at(self, door: str, work: Callable[[Ledger], T]) -> T:
+        """``_keep``, with the door as it stands now beside it."""
+        state, reading = self.cabinet.state(door), self.cabinet.reading(door)
+
+        def with_snapshot(ledger: Ledger) -> T:
+            result = work(ledger)
+            settling.snapshot(ledger, door, state, reading)
+            return result
+
+        return await self._keep(with_snapshot)
+
+
+def _tell(answer: asyncio.Future[Accepted | Refused], what: Accepted | Refused) -> None:
+    if not answer.done():  # whoever asked may have left
+        answer.set_result(what)
