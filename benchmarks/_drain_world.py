@@ -26,9 +26,10 @@ from edge.journal_place_file import Place
 from edge.journal_sql import SqlJournal
 from edge.keys_file import read_signing_key, read_verify_key
 from edge.system_clock import SystemClock
+from edge.tls_socket import TlsFiles
 from locker.contract import DoorOpened, draft
 from locker.ledger_sql import LOCKER_STEPS
-from tests.cloud_sync.broker_rig import Authority, Mosquitto, TlsFiles, free_port
+from tests.cloud_sync.broker_rig import Authority, Mosquitto, free_port
 
 EVENT: Draft = draft(DoorOpened(door="17", attempt="019aa8f0-7c1e-7abc-8def-0123456789ab"))
 GATHERED = 1000

@@ -44,7 +44,7 @@ from locker.boards import kerong
 from locker.cabinet_asyncio import Cabinet
 from locker.compartment import Compartment, LedgerState, Size
 from locker.door import DoorTimes
-from locker.kiosk import Accepted, SessionState
+from locker.kiosk import Accepted, SessionState, Word
 from locker.kiosk_http import KioskLimits, build_kiosk, listen_kiosk, serve_kiosk
 from locker.latch import Hook, Latch
 from locker.ledger import Parcel
@@ -238,7 +238,7 @@ class Bench:
             if view.state is not SessionState.UNLOCKING:
                 other.shut_door()
             if view.state in {SessionState.JAMMED, SessionState.UNKNOWN}:  # the other process was not given its turn
-                await self.service.end(session, empty=False)
+                await self.service.end(session, Word.NONE)
         await self.store.keep(self._store_again)
         await asyncio.sleep(QUIET_S)
 

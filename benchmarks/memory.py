@@ -60,7 +60,7 @@ class Street:
             state = str(kiosk.call("GET", session)[1].get("state"))
             return state if state in OVER else None
 
-        return self._world.until("the end of the session", over)
+        self._world.until("the end of the session", over)
 
 
 def environment() -> dict[str, str]:

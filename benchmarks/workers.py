@@ -126,7 +126,7 @@ def main() -> None:
     backlogs = [Backlog(number, events) for number in range(NODES)]
     figures = []
     for kind in ("sqlite", "postgresql"):
-        alone = None
+        alone: float | None = None
         for workers in (1, 2) if arguments.quick else (1, 2, 4):
             speed, of_cpu = asyncio.run(measure(kind, workers, backlogs))
             named = f"{kind}, {workers} worker{'s' if workers > 1 else ''}"
