@@ -8,6 +8,7 @@ compartments (``_cells.py``).
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from agents.demo_world import World
 from agents.site import Site
 from benchmarks._cells import Plan, share_without, strict
 from benchmarks._report import Figure, report
-from benchmarks.memory import resident
+from benchmarks.memory import environment, resident
 
 LOCK_MS = 300.0
 """From the coil's first current until the door stands open: a slow motor lock, or a spring that is tired."""
@@ -119,6 +120,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer pickups and shorter months")
     parser.add_argument("--json", action="store_true", help="only the line for machines")
     arguments = parser.parse_args()
+    os.environ |= environment()
     with tempfile.TemporaryDirectory() as folder:
         figures = pickups(Path(folder), 8 if arguments.quick else 60)
     figures += rooms(2, 120) if arguments.quick else rooms(8, 400)

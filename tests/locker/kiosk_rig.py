@@ -14,7 +14,7 @@ from edge.clock import Clock
 from edge.clock_sim import ManualClock
 from edge.errors import LastmileError
 from locker.contract import DoorState
-from locker.kiosk import Accepted, DoorView, Refused, SessionKind, SessionState, SessionView, Word
+from locker.kiosk import Accepted, Desk, DoorView, Refused, SessionKind, SessionState, SessionView, Word
 from locker.kiosk_http import KioskLimits, build_kiosk, listen_kiosk, serve_kiosk
 
 TOKEN = "t0ken-of-this-boot_" + "x" * 24
@@ -107,7 +107,7 @@ def tiny_page(folder: Path) -> Path:
 
 @contextlib.asynccontextmanager
 async def served(
-    desk: ScriptedDesk, static: Path, *, clock: Clock | None = None, limits: KioskLimits | None = None, port: int = 0
+    desk: Desk, static: Path, *, clock: Clock | None = None, limits: KioskLimits | None = None, port: int = 0
 ) -> AsyncIterator[str]:
     """The kiosk's server on a free port of the loopback (or on ``port``); gives its ``host:port``."""
     listener = listen_kiosk("127.0.0.1", port)
