@@ -45,6 +45,7 @@ from locker.board_serial import SerialBoards, Wiring
 from locker.cabinet_asyncio import Cabinet
 from locker.compartment import Compartment, Size
 from locker.door import Done
+from locker.issuing import IssuedCode
 from locker.kiosk_http import build_kiosk, listen_kiosk, serve_kiosk
 from locker.latch import Latch
 from locker.ledger_file import overtake_ledger, rebuild_ledger
@@ -53,7 +54,6 @@ from locker.office_asyncio import Office
 from locker.pickup_code import issue
 from locker.service import LockerService, Terms
 from locker.sessions_asyncio import Sessions
-from locker.settling import IssuedCode
 
 _MIB = 1024 * 1024
 POLL_LIMIT_S = 30.0

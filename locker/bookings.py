@@ -9,12 +9,14 @@ from __future__ import annotations
 import msgspec
 
 from edge.claims import refused
+from locker.announcing import tell
 from locker.booking import EXPECTED_S, MAX_EXPECTED, BookingInput, BookingState, move
 from locker.commands import MAX_HOLD_HOURS, Cancel, Expect, Extend, Reissue
 from locker.contract import BookingChange, BookingChanged
+from locker.issuing import Issue, issue_code
 from locker.ledger import Booking, Ledger, Parcel
 from locker.parcel import PRESENT, ParcelState
-from locker.settling import Issue, issue_code, move_booking, tell
+from locker.settling import move_booking
 
 Order = Expect | Cancel | Extend | Reissue
 
@@ -57,6 +59,7 @@ def _expect(ledger: Ledger, booking: str, order: Expect, rev: int) -> None:
         low=order.low,
         hold_hours=order.hold_hours,
         since=ledger.running(),
+        group=order.group or "",
     )
     ledger.save_booking(fresh)
     _tell(ledger, fresh, BookingChange.EXPECTED, rev)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edge.claims import refused
 from locker import compartment, contract, parcel
+from locker.announcing import tell
 from locker.booking import BookingInput
 from locker.commands import Clear
 from locker.compartment import CompartmentInput, LedgerState
@@ -11,28 +12,31 @@ from locker.contract import BookingChange
 from locker.latch import Hook, Reading
 from locker.ledger import Ledger, Parcel
 from locker.parcel import ParcelInput
-from locker.settling import move_booking, tell
+from locker.settling import move_booking
 
 
 def clear(ledger: Ledger, order: Clear, command: str, reading: Reading) -> None:
-    """Offer the compartment again; the parcel that was known to be inside, if the order names it, is gone.
+    """Offer the compartment again; the parcels that were known to be inside, if the order names all, are gone.
 
     ``reading`` is what its sensors show. Raises ``VerificationError``, and then nothing was changed: ``busy`` while an
-    attempt at the door runs, ``door_open``, ``item_seen``, ``parcel_inside`` for one that is not named,
+    attempt at the door runs, ``door_open``, ``item_seen``, ``parcel_inside`` while one is not named,
     ``no_such_parcel`` for one that is not inside, ``nothing_to_clear``.
     """
     door = order.door
     _require_quiet(ledger, door, reading)
-    held = ledger.parcel_at(door)
-    if held is not None and order.parcel is None:
-        raise refused("parcel_inside", f"a parcel lies behind {door}", "look, and name it if it is not there")
-    if order.parcel is not None and (held is None or held.parcel != order.parcel):
-        raise refused("no_such_parcel", f"{order.parcel} does not lie behind {door}", "name the one that does, or none")
+    held = ledger.parcels_at(door)
+    named = {order.parcel, *order.also} - {None}
+    inside = {each.parcel for each in held}
+    if named - inside:
+        wrong = ", ".join(sorted(str(each) for each in named - inside))
+        raise refused("no_such_parcel", f"not behind {door}: {wrong}", "name those that are, or none")
+    if inside - named:
+        raise refused("parcel_inside", f"a parcel lies behind {door}", "look, and name each that is not there")
     state = ledger.compartment(door).state
-    if state is LedgerState.FREE and held is None:
+    if state is LedgerState.FREE and not held:
         raise refused("nothing_to_clear", f"{door} is free", "nothing: it is offered")
-    if held is not None:
-        _remove(ledger, held, command)
+    for each in held:
+        _remove(ledger, each, command)
     seen = CompartmentInput.EMPTY if state is LedgerState.OCCUPIED else CompartmentInput.SEEN_EMPTY
     ledger.set_compartment(door, compartment.move(state, seen))
     tell(ledger, contract.CompartmentReleased(door=door, command=command))

@@ -1,4 +1,7 @@
-"""A parcel is handed out: the verdict on what its customer shows, and the door whose pulse is then announced."""
+"""Parcels are handed out: the verdict on what their customer shows, and the door whose pulse is then announced.
+
+Whoever may collect one parcel of a compartment gets all that lie there: the door opens once, and shows them all.
+"""
 
 from __future__ import annotations
 
@@ -6,48 +9,44 @@ from collections.abc import Callable
 
 import msgspec
 
-from locker import contract, parcel
-from locker.contract import Cause
+from locker import announcing, contract, parcel
+from locker.announcing import Attempt, tell
+from locker.contract import Cause, Reason
 from locker.latch import Hook
-from locker.ledger import Ledger
+from locker.ledger import HeldCode, Ledger, Parcel
 from locker.parcel import ParcelInput, ParcelState
 from locker.pickup_code import BUSY_RETRY, CodeHasher, CodeRecord, Grant, Now, Refusal, TypedCode, judge
-from locker.settling import Attempt, announce, tell
+
+COLLECTABLE = (ParcelState.STORED, ParcelState.UNCONFIRMED)
+
+
+class Doors(msgspec.Struct, frozen=True):
+    """What the cabinet says of a door: whether it can be asked to open at all, and what its sensor reads now."""
+
+    serviceable: Callable[[str], bool]
+    standing: Callable[[str], Hook]
 
 
 def judge_code(
-    ledger: Ledger,
-    typed: TypedCode | None,
-    *,
-    hasher: CodeHasher,
-    serviceable: Callable[[str], bool],
-    before: Callable[[str], Hook],
-    attempt: Attempt,
-    confirm: bool,
+    ledger: Ledger, typed: TypedCode | None, *, hasher: CodeHasher, doors: Doors, attempt: Attempt, confirm: bool
 ) -> str | Refusal:
     """The verdict on a typed code, with the attempt counted: a refusal, or the door whose pulse is now announced."""
     attempts = ledger.attempts()
-    now = Now(wall=ledger.stamp.wall, trusted=ledger.stamp.trusted, running=ledger.running())
+    used: HeldCode | None = None
 
     def find(digest: bytes) -> CodeRecord | None:
-        found = ledger.find_code(digest)
-        if found is None:
-            return None
-        return CodeRecord(found.parcel, found.door, found.state, found.expires, serviceable(found.door))
+        nonlocal used
+        used = ledger.find_code(digest)
+        found = None if used is None else ledger.parcel(used.subject)
+        return None if found is None else record_of(ledger, found, doors)
 
-    verdict = judge(typed, hasher=hasher, find=find, attempts=attempts, now=now, confirm=confirm)
+    verdict = judge(typed, hasher=hasher, find=find, attempts=attempts, now=now_of(ledger), confirm=confirm)
     if verdict.attempts is not attempts:
         ledger.save_attempts(verdict.attempts)
     if isinstance(verdict.answer, Refusal):
         ledger.tally("code", verdict.answer.reason.value)
         return verdict.answer
-    return _release(ledger, verdict.answer, msgspec.structs.replace(attempt, before=before(verdict.answer.door)))
-
-
-def _release(ledger: Ledger, grant: Grant, attempt: Attempt) -> str | Refusal:
-    before = ParcelState.UNCONFIRMED if grant.confirmed else ParcelState.STORED
-    if not ledger.move_parcel(grant.parcel, before, parcel.move(before, ParcelInput.RELEASE)):
-        return Refusal(contract.Reason.BUSY, BUSY_RETRY)
+    grant = verdict.answer
     accepted = contract.CodeAccepted(
         parcel=grant.parcel,
         door=grant.door,
@@ -55,6 +54,47 @@ def _release(ledger: Ledger, grant: Grant, attempt: Attempt) -> str | Refusal:
         attempt=attempt.attempt,
         confirmed=grant.confirmed,
     )
+    return release(ledger, grant, accepted, Cause.CODE, doors=doors, attempt=attempt)
+
+
+def now_of(ledger: Ledger) -> Now:
+    return Now(wall=ledger.stamp.wall, trusted=ledger.stamp.trusted, running=ledger.running())
+
+
+def record_of(ledger: Ledger, found: Parcel, doors: Doors) -> CodeRecord:
+    """How things stand for whoever may collect ``found``."""
+    return CodeRecord(found.parcel, found.door, _standing(ledger, found), found.expires, doors.serviceable(found.door))
+
+
+def _standing(ledger: Ledger, found: Parcel) -> ParcelState:
+    """The parcel's state; while it could be collected, that of whatever beside it says *busy* or *not sure*."""
+    if found.state not in COLLECTABLE:
+        return found.state
+    states = {each.state for each in ledger.parcels_at(found.door)}
+    for state in (ParcelState.DEPOSITING, ParcelState.RELEASING, ParcelState.UNCONFIRMED):
+        if state in states:
+            return state
+    return found.state
+
+
+def release(
+    ledger: Ledger, grant: Grant, accepted: contract.Event, cause: Cause, *, doors: Doors, attempt: Attempt
+) -> str | Refusal:
+    """Move all that lie behind the granted door, tell what was accepted, announce the pulse; returns the door."""
+    if not _move_all(ledger, grant):
+        return Refusal(Reason.BUSY, BUSY_RETRY)
     tell(ledger, accepted)
-    announce(ledger, grant.door, attempt, Cause.CODE, parcel_id=grant.parcel)
+    attempt = msgspec.structs.replace(attempt, before=doors.standing(grant.door))
+    announcing.announce(ledger, grant.door, attempt, cause, parcel_id=grant.parcel)
     return grant.door
+
+
+def _move_all(ledger: Ledger, grant: Grant) -> bool:
+    """Whether the granted parcel was moved; of two racers one is too late."""
+    moved = [
+        each.parcel
+        for each in ledger.parcels_at(grant.door)
+        if each.state in COLLECTABLE
+        and ledger.move_parcel(each.parcel, each.state, parcel.move(each.state, ParcelInput.RELEASE))
+    ]
+    return grant.parcel in moved

@@ -14,6 +14,9 @@ from locker.contract import DoorName, Id
 MAX_HOLD_HOURS = 2160
 """90 days, all extensions included: a compartment is no cellar."""
 
+MAX_TOGETHER = 8
+"""Parcels that are put into one compartment at once: what a courier scans in one go, and the largest takes."""
+
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 HoldHours = Annotated[int, msgspec.Meta(ge=1, le=MAX_HOLD_HOURS)]
@@ -33,22 +36,26 @@ class Open(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Clear(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Arguments of ``clear``: somebody has looked, the compartment is empty and its door works. Opens nothing.
 
-    A parcel that is known to be inside must be named by ``parcel``: it is then declared gone with its code.
+    A parcel that is known to be inside must be named by ``parcel``, and those beside it by ``also``: they are then
+    declared gone with their codes.
     """
 
     door: DoorName
     parcel: Id | None = None
+    also: Annotated[tuple[Id, ...], msgspec.Meta(max_length=MAX_TOGETHER)] = ()
 
 
 class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Arguments of ``expect``: a parcel will come under the booking that is the subject.
 
-    It is held ``hold_hours`` from its deposit on. ``low``: only a door in reach of a seated person will do.
+    It is held ``hold_hours`` from its deposit on. ``low``: only a door in reach of a seated person will do. ``group``
+    is the pseudonym of a customer who gets several parcels: they may share a compartment and be collected in one visit.
     """
 
     size: Literal["S", "M", "L"]
     hold_hours: HoldHours
     low: bool = False
+    group: Id | None = None
 
 
 class Cancel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

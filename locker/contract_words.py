@@ -75,6 +75,13 @@ class Cause(enum.Enum):
     COMMAND = "command"
 
 
+class CodeUse(enum.Enum):
+    """What a typed code is for."""
+
+    PICKUP = "pickup"
+    """Its parcel is handed out."""
+
+
 class Doubt(enum.Enum):
     """Why it cannot be known whether a door was opened."""
 

@@ -6,22 +6,24 @@ from collections.abc import Callable
 
 import msgspec
 
-from locker import badge, compartment, contract, parcel, settling
+from locker import announcing, badge, compartment, contract, parcel, settling
+from locker.announcing import Attempt
 from locker.badge import Badge, OwnDeposit, PinCharge, PinRefusal
 from locker.booking import BookingState
+from locker.commands import MAX_TOGETHER
 from locker.compartment import Candidate, CompartmentInput, Size
 from locker.contract import Cause, Reason
 from locker.ledger import Booking, CompartmentRow, Ledger, Parcel
 from locker.parcel import PRESENT, ParcelInput, ParcelState
 from locker.pickup_code import Refusal
-from locker.settling import Attempt
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """What a courier with a good badge and PIN asks for."""
 
     bearer: Badge
-    booking: str
+    bookings: tuple[str, ...]
+    """Put in together, behind one door."""
     size: Size
     low: bool
     open: bool = True
@@ -29,6 +31,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     shut: frozenset[str] = frozenset()
     """Doors that the operator wants no deposit behind."""
 
+
+_AWAITED = (BookingState.EXPECTED, BookingState.STORED)
 
 Look = Callable[[CompartmentRow], Candidate | None]
 """A compartment as its sensors show it; None for one that cannot be opened now."""
@@ -52,62 +56,94 @@ def _save(ledger: Ledger, bearer: Badge, charged: PinCharge) -> None:
     ledger.save_attempts(charged.attempts)
 
 
+def well_formed(bookings: tuple[str, ...]) -> bool:
+    """Whether so many, each once, can be put into one compartment."""
+    return 1 <= len(bookings) <= MAX_TOGETHER and len(set(bookings)) == len(bookings)
+
+
 def place(ledger: Ledger, asked: Asked, look: Look, attempt: Attempt) -> str | Refusal:
     """Choose and take a compartment and announce its pulse; the courier's own one again shortly after."""
-    booked = ledger.booking(asked.booking)
-    if booked is not None:
-        if booked.state not in {BookingState.EXPECTED, BookingState.STORED}:
-            return Refusal(Reason.BOOKING_REFUSED)
-        asked = _as_booked(asked, booked)
-    held = ledger.parcel(asked.booking)
-    if held is not None and held.state in PRESENT:
-        if not _was_given_up(ledger, asked.bearer, held):
-            return _place_again(ledger, asked, held, look, attempt)
-        settling.withdraw(ledger, held.parcel, held.door, attempt.session)
-    elif held is not None and held.state is not ParcelState.WITHDRAWN:
+    booked = [each for booking in asked.bookings if (each := ledger.booking(booking)) is not None]
+    if not _may_share(booked) or any(each.state not in _AWAITED for each in booked):
         return Refusal(Reason.BOOKING_REFUSED)
+    asked = _as_booked(asked, booked)
+    held = [found for booking in asked.bookings if (found := ledger.parcel(booking)) is not None]
+    here = [found for found in held if found.state in PRESENT]
+    if here and not all(_was_given_up(ledger, asked.bearer, found) for found in here):
+        return _place_again(ledger, asked, here, look, attempt)
+    if any(found.state not in PRESENT and found.state is not ParcelState.WITHDRAWN for found in held):
+        return Refusal(Reason.BOOKING_REFUSED)
+    for found in here:
+        settling.withdraw(ledger, found.parcel, found.door, attempt.session)
     if not asked.open:
         return Refusal(Reason.CLOSED)
+    return _place_new(ledger, asked, look, attempt)
+
+
+def _may_share(booked: list[Booking]) -> bool:
+    """Those of different customers may not: whoever collects one parcel gets what lies beside it."""
+    return len({each.group for each in booked if each.group}) <= 1
+
+
+def _place_new(ledger: Ledger, asked: Asked, look: Look, attempt: Attempt) -> str | Refusal:
     offered = [row for row in ledger.compartments() if row.door not in asked.shut]
     candidates = [candidate for row in offered if (candidate := look(row)) is not None]
     chosen = compartment.choose(candidates, asked.size, low=asked.low)
     if chosen is None:
         # No candidate at all: no board answers, which is another thing than a full cabinet.
         return Refusal(Reason.NO_ROOM if candidates else Reason.OUT_OF_SERVICE)
-    door = chosen.door
+    door, bearer = chosen.door, asked.bearer
     ledger.set_compartment(door, compartment.move(ledger.compartment(door).state, CompartmentInput.TAKE))
-    bearer = asked.bearer
-    ledger.add_parcel(
-        Parcel(parcel=asked.booking, door=door, state=ParcelState.DEPOSITING, courier=bearer.courier, run=bearer.run)
-    )
+    for booking in asked.bookings:
+        ledger.add_parcel(
+            Parcel(
+                parcel=booking,
+                door=door,
+                state=ParcelState.DEPOSITING,
+                courier=bearer.courier,
+                run=bearer.run,
+                batch=attempt.session if len(asked.bookings) > 1 else "",
+            )
+        )
     _announce(ledger, asked, _seen(candidates, door, attempt), door, again=False)
     return door
 
 
-def _as_booked(asked: Asked, booked: Booking) -> Asked:
+def _as_booked(asked: Asked, booked: list[Booking]) -> Asked:
     """At least the size that was booked, and in reach if that was; the courier may see that it needs more."""
-    larger = asked.size if asked.size.fits(Size(booked.size)) else Size(booked.size)
-    return msgspec.structs.replace(asked, size=larger, low=asked.low or booked.low)
+    for each in booked:
+        larger = asked.size if asked.size.fits(Size(each.size)) else Size(each.size)
+        asked = msgspec.structs.replace(asked, size=larger, low=asked.low or each.low)
+    return asked
 
 
 def _was_given_up(ledger: Ledger, bearer: Badge, held: Parcel) -> bool:
     """Whether this courier's door was never seen to open: by asking for another they say that they hold the parcel."""
     last = ledger.unlocking(held.door)
-    never_opened = last is not None and last.parcel == held.parcel and last.ended and not last.opened
+    mine = last is not None and last.parcel in {each.parcel for each in ledger.put_in_with(held.parcel)}
+    never_opened = last is not None and mine and last.ended and not last.opened
     first = held.state is ParcelState.DEPOSITING and not held.coded
     return first and never_opened and (held.courier, held.run) == (bearer.courier, bearer.run)
 
 
-def _place_again(ledger: Ledger, asked: Asked, held: Parcel, look: Look, attempt: Attempt) -> str | Refusal:
+def _place_again(ledger: Ledger, asked: Asked, here: list[Parcel], look: Look, attempt: Attempt) -> str | Refusal:
+    """The own deposit opens again with all that was put in, and for nothing else."""
+    door = here[0].door
+    if {each.parcel for each in ledger.parcels_at(door)} != set(asked.bookings):
+        return Refusal(Reason.BOOKING_REFUSED)
+    candidate = look(ledger.compartment(door))
+    if candidate is None or not all(_may_reopen(ledger, asked.bearer, each) for each in here):
+        return Refusal(Reason.BOOKING_REFUSED)
+    for each in here:
+        ledger.move_parcel(each.parcel, each.state, parcel.move(each.state, ParcelInput.DEPOSIT))
+    _announce(ledger, asked, _seen([candidate], door, attempt), door, again=True)
+    return door
+
+
+def _may_reopen(ledger: Ledger, bearer: Badge, held: Parcel) -> bool:
     if held.state is not ParcelState.STORED or held.stored_at is None:
-        return Refusal(Reason.BOOKING_REFUSED)
-    own = OwnDeposit(held.courier, held.run, held.stored_at)
-    candidate = look(ledger.compartment(held.door))
-    if candidate is None or not badge.may_reopen(asked.bearer, own, ledger.running()):
-        return Refusal(Reason.BOOKING_REFUSED)
-    ledger.move_parcel(held.parcel, held.state, parcel.move(held.state, ParcelInput.DEPOSIT))
-    _announce(ledger, asked, _seen([candidate], held.door, attempt), held.door, again=True)
-    return held.door
+        return False
+    return badge.may_reopen(bearer, OwnDeposit(held.courier, held.run, held.stored_at), ledger.running())
 
 
 def _seen(candidates: list[Candidate], door: str, attempt: Attempt) -> Attempt:
@@ -116,13 +152,14 @@ def _seen(candidates: list[Candidate], door: str, attempt: Attempt) -> Attempt:
 
 
 def _announce(ledger: Ledger, asked: Asked, attempt: Attempt, door: str, *, again: bool) -> None:
-    begun = contract.DepositBegun(
-        parcel=asked.booking,
-        door=door,
-        session=attempt.session,
-        courier=asked.bearer.courier,
-        run=asked.bearer.run,
-        again=again,
-    )
-    settling.tell(ledger, begun)
-    settling.announce(ledger, door, attempt, Cause.COURIER, parcel_id=asked.booking)
+    for booking in asked.bookings:
+        begun = contract.DepositBegun(
+            parcel=booking,
+            door=door,
+            session=attempt.session,
+            courier=asked.bearer.courier,
+            run=asked.bearer.run,
+            again=again,
+        )
+        announcing.tell(ledger, begun)
+    announcing.announce(ledger, door, attempt, Cause.COURIER, parcel_id=asked.bookings[0])

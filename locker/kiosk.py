@@ -146,8 +146,17 @@ class Desk(Protocol):
         """Judge a typed code. Returns after the commit and before the pulse; the door is told by the session."""
         ...
 
-    async def deposit(self, badge: str, pin: str, booking: str, size: str, low: bool) -> Accepted | Refused:  # noqa: FBT001 - the API's own word
-        """Choose a compartment for a courier's parcel and open it. The deposit is complete when the door has closed."""
+    async def deposit(
+        self,
+        badge: str,
+        pin: str,
+        bookings: tuple[str, ...],
+        size: str,
+        low: bool,  # noqa: FBT001 - the API's own word
+    ) -> Accepted | Refused:
+        """Choose one compartment for a courier's parcels and open it. The deposit is complete when the door has
+        closed.
+        """
         ...
 
     def session(self, session: str) -> SessionView | None:

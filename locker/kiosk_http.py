@@ -119,7 +119,7 @@ class _Api:
 
     async def deposit(self, request: Request) -> Response:
         asked = await self._read(request, DepositRequest)
-        return _verdict(await self._desk.deposit(asked.badge, asked.pin, asked.booking, asked.size, asked.low))
+        return _verdict(await self._desk.deposit(asked.badge, asked.pin, (asked.booking,), asked.size, asked.low))
 
     async def doors(self, _request: Request) -> Response:
         return _json({"doors": self._desk.doors(), "languages": self._desk.languages()})

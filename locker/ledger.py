@@ -15,7 +15,7 @@ from edge.journal import Need
 from locker.attempts import Attempts
 from locker.booking import BookingState
 from locker.compartment import LedgerState
-from locker.contract import Cause
+from locker.contract import Cause, CodeUse
 from locker.parcel import ParcelState
 from locker.pickup_code import CodeHashes
 
@@ -26,7 +26,7 @@ class Parcel(msgspec.Struct, frozen=True, kw_only=True):
     """A parcel as the ledger holds it. ``parcel`` is the random booking id.
 
     ``expires`` is wall seconds, None for one that was taken in on an untrusted clock. ``stored_at`` is accumulated
-    running seconds, None until the deposit's door has closed.
+    running seconds, None until the deposit's door has closed. Parcels that were put in together share ``batch``.
     """
 
     parcel: str
@@ -34,13 +34,17 @@ class Parcel(msgspec.Struct, frozen=True, kw_only=True):
     state: ParcelState
     courier: str
     run: str
+    batch: str = ""
     expires: float | None = None
     stored_at: float | None = None
     coded: bool = False
 
 
 class Booking(msgspec.Struct, frozen=True, kw_only=True):
-    """A parcel that was announced. ``since`` is accumulated running seconds of the node when it last was."""
+    """A parcel that was announced. ``since`` is accumulated running seconds of the node when it last was.
+
+    Bookings of one ``group`` are one customer's.
+    """
 
     booking: str
     state: BookingState
@@ -48,6 +52,15 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
     low: bool
     hold_hours: int
     since: float
+    group: str = ""
+
+
+class HeldCode(msgspec.Struct, frozen=True):
+    """Which code of the ledger a typed one is: for the booking ``subject``, its own (``which`` 0) or a further one."""
+
+    subject: str
+    use: CodeUse
+    which: int = 0
 
 
 class Unlocking(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,18 +110,42 @@ class Ledger(Protocol):
 
     def save_attempts(self, attempts: Attempts) -> None: ...
 
-    def find_code(self, digest: bytes) -> Parcel | None:
-        """The parcel whose code, plain or with extension, has this hash."""
+    def find_code(self, digest: bytes) -> HeldCode | None:
+        """The code that, plain or with extension, has this hash."""
         ...
 
-    def save_code(self, parcel: str, hashes: CodeHashes) -> None: ...
+    def save_code(self, parcel: str, hashes: CodeHashes) -> None:
+        """The parcel's own code; one that it had is gone."""
+        ...
 
-    def forget_code(self, parcel: str) -> None: ...
+    def save_further_code(self, code: HeldCode, hashes: CodeHashes) -> None: ...
+
+    def further_codes(self, subject: str) -> list[HeldCode]: ...
+
+    def forget_further_code(self, code: HeldCode) -> None: ...
+
+    def forget_code(self, parcel: str) -> None:
+        """Every code by which the parcel can be collected."""
+        ...
+
+    def live_codes(self) -> int:
+        """How many codes could open a door, or will once a deposit that has begun is complete."""
+        ...
+
+    def voucher_gen(self, booking: str) -> int:
+        """The highest edition of a voucher seen for the booking, 0 for none."""
+        ...
+
+    def save_voucher_gen(self, booking: str, gen: int) -> None: ...
 
     def parcel(self, parcel: str) -> Parcel | None: ...
 
-    def parcel_at(self, door: str) -> Parcel | None:
-        """The parcel that keeps the compartment behind ``door`` from being offered."""
+    def parcels_at(self, door: str) -> list[Parcel]:
+        """The parcels that keep the compartment behind ``door`` from being offered, in the order of their ids."""
+        ...
+
+    def put_in_with(self, parcel: str) -> list[Parcel]:
+        """The parcels that were put in together with ``parcel``, itself included, wherever they are now."""
         ...
 
     def add_parcel(self, parcel: Parcel) -> None: ...

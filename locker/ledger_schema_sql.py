@@ -33,6 +33,8 @@ _parcel = Table(
     Column("stored_at", Float),
     Column("plain", LargeBinary, unique=True),
     Column("extended", LargeBinary, unique=True),
+    # Those that were put in together share it; NULL in rows of releases that put in one at a time.
+    Column("batch", Text),
 )
 unlocking_table = Table(
     "unlocking",
@@ -85,10 +87,33 @@ _booking = Table(
     Column("hold_hours", Integer, nullable=False),
     # Running seconds of the node when it was last expected.
     Column("since", Float, nullable=False),
+    # The pseudonym of whoever gets this parcel and others: together they can be collected in one visit.
+    Column("grouped", Text),
+)
+_further_code = Table(
+    "further_code",
+    _metadata,
+    # The booking's id.
+    Column("subject", Text, primary_key=True),
+    # ``locker.contract.CodeUse``.
+    Column("use", Text, primary_key=True),
+    # Counts them from 1; 0 where there is one alone.
+    Column("which", Integer, primary_key=True),
+    Column("plain", LargeBinary, nullable=False, unique=True),
+    Column("extended", LargeBinary, nullable=False, unique=True),
+    sqlite_with_rowid=False,
+)
+_voucher = Table(
+    "voucher",
+    _metadata,
+    Column("booking", Text, primary_key=True),
+    # The highest edition seen: an older one is out of force.
+    Column("gen", Integer, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 _FIRST_TABLES = (_compartment, _parcel, unlocking_table, _budget, _badge, _tally, _remote)
-LEDGER_TABLES = (*_FIRST_TABLES, _booking, revision_table)
+LEDGER_TABLES = (*_FIRST_TABLES, _booking, revision_table, _further_code, _voucher)
 """What a ledger copy holds, in an order in which it can be written back."""
 
 
@@ -104,3 +129,17 @@ def create_ledger(connection: sqlite3.Connection) -> None:
 def create_bookings(connection: sqlite3.Connection) -> None:
     """The step that introduces bookings."""
     create(connection, (_booking,))
+
+
+def create_codes(connection: sqlite3.Connection) -> None:
+    """The step that introduces further codes, vouchers' editions, parcels put in together and those of one group."""
+    create(connection, (_further_code, _voucher))
+    _add_column(connection, "parcel", "batch")
+    _add_column(connection, "booking", "grouped")
+
+
+def _add_column(connection: sqlite3.Connection, table: str, name: str) -> None:
+    """A text column in a table that may have it: where the steps before have just made the table as it is now."""
+    columns = connection.execute(f"PRAGMA table_info({table})")
+    if name not in {column for _, column, *_ in columns}:
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} TEXT")

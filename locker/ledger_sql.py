@@ -19,20 +19,20 @@ from locker.booking import BookingState
 from locker.compartment import LedgerState
 from locker.contract import Cause
 from locker.ledger import Booking, CompartmentRow, Ledger, Parcel, Unlocking
-from locker.ledger_schema_sql import create_bookings, create_ledger, unlocking_table
+from locker.ledger_codes_sql import SqlCodes
+from locker.ledger_schema_sql import create_bookings, create_codes, create_ledger, unlocking_table
 from locker.parcel import PRESENT, ParcelState
-from locker.pickup_code import CodeHashes
 
 T = TypeVar("T")
 
-_PARCEL = "SELECT parcel, door, state, courier, run, expires, stored_at, plain IS NOT NULL FROM parcel"
+_PARCEL = "SELECT parcel, door, state, courier, run, batch, expires, stored_at, plain IS NOT NULL FROM parcel"
 _UNLOCKING = "SELECT door, attempt, session, cause, before, parcel, cause_id, pulses, ended, opened FROM unlocking"
 _UNLOCKING_COLUMNS = [column.name for column in unlocking_table.columns]
 _BEGIN_UNLOCKING = (
     f"INSERT INTO unlocking VALUES ({', '.join('?' * len(_UNLOCKING_COLUMNS))}) ON CONFLICT (door) DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in _UNLOCKING_COLUMNS[1:])
 )
-_BOOKING = "SELECT booking, state, size, low, hold_hours, since FROM booking"
+_BOOKING = "SELECT booking, state, size, low, hold_hours, since, grouped FROM booking"
 _GONE = (ParcelState.COLLECTED.value, ParcelState.WITHDRAWN.value, ParcelState.REMOVED.value)
 _OVER = (BookingState.CANCELLED.value, BookingState.ENDED.value)
 _PRESENT = tuple(state.value for state in PRESENT)
@@ -45,7 +45,14 @@ KEPT_BADGES = 500
 """Badges whose wrong PINs are remembered: more than a locker sees in the 16 hours that one lives."""
 
 
-LOCKER_STEPS: tuple[Step, ...] = (create_journal, create_inbox, create_ledger, create_revisions, create_bookings)
+LOCKER_STEPS: tuple[Step, ...] = (
+    create_journal,
+    create_inbox,
+    create_ledger,
+    create_revisions,
+    create_bookings,
+    create_codes,
+)
 """A locker's database, version by version: append only."""
 
 
@@ -61,12 +68,12 @@ class RunningTime:
         return self._stored + self._clock.mono() - self._began
 
 
-class SqlLedger:
+class SqlLedger(SqlCodes):
     """``locker.ledger.Ledger`` on one transaction of the journal."""
 
     def __init__(self, transaction: SqlTransaction, running: RunningTime) -> None:
+        super().__init__(transaction.sql)
         self.transaction = transaction
-        self._sql = transaction.sql
         self._running = running
 
     @property
@@ -135,28 +142,21 @@ class SqlLedger:
             f"DELETE FROM badge WHERE rowid NOT IN (SELECT rowid FROM badge ORDER BY rowid DESC LIMIT {KEPT_BADGES})"
         )
         self._sql.execute("DELETE FROM remote_opening WHERE running <= ?", (self.running() - _DAY,))
-
-    def find_code(self, digest: bytes) -> Parcel | None:
-        return self._one_parcel(f"{_PARCEL} WHERE plain = ? OR extended = ?", digest, digest)
-
-    def save_code(self, parcel: str, hashes: CodeHashes) -> None:
-        self._sql.execute(
-            "UPDATE parcel SET plain = ?, extended = ? WHERE parcel = ?", (hashes.plain, hashes.extended, parcel)
-        )
-
-    def forget_code(self, parcel: str) -> None:
-        self._sql.execute("UPDATE parcel SET plain = NULL, extended = NULL WHERE parcel = ?", (parcel,))
+        self.forget_old_codes()
 
     def parcel(self, parcel: str) -> Parcel | None:
-        return self._one_parcel(f"{_PARCEL} WHERE parcel = ?", parcel)
+        return next(iter(self._parcels("parcel = ?", parcel)), None)
 
-    def parcel_at(self, door: str) -> Parcel | None:
-        return self._one_parcel(f"{_PARCEL} WHERE door = ? AND {_IS_PRESENT}", door, *_PRESENT)
+    def parcels_at(self, door: str) -> list[Parcel]:
+        return self._parcels(f"door = ? AND {_IS_PRESENT}", door, *_PRESENT)
+
+    def put_in_with(self, parcel: str) -> list[Parcel]:
+        return self._parcels("parcel = ?1 OR batch = (SELECT batch FROM parcel WHERE parcel = ?1)", parcel)
 
     def add_parcel(self, parcel: Parcel) -> None:
         self._sql.execute(
-            "INSERT OR REPLACE INTO parcel (parcel, door, state, courier, run) VALUES (?, ?, ?, ?, ?)",
-            (parcel.parcel, parcel.door, parcel.state.value, parcel.courier, parcel.run),
+            "INSERT OR REPLACE INTO parcel (parcel, door, state, courier, run, batch) VALUES (?, ?, ?, ?, ?, ?)",
+            (parcel.parcel, parcel.door, parcel.state.value, parcel.courier, parcel.run, parcel.batch or None),
         )
 
     def move_parcel(self, parcel: str, before: ParcelState, after: ParcelState) -> bool:
@@ -248,8 +248,19 @@ class SqlLedger:
         return None if row is None else _booking_of(row)
 
     def save_booking(self, booking: Booking) -> None:
-        values = (booking.booking, booking.state.value, booking.size, booking.low, booking.hold_hours, booking.since)
-        self._sql.execute("INSERT OR REPLACE INTO booking VALUES (?, ?, ?, ?, ?, ?)", values)
+        self._sql.execute(
+            """INSERT OR REPLACE INTO booking (booking, state, size, low, hold_hours, since, grouped)
+               VALUES (?, ?, ?, ?, ?, ?, ?)""",
+            (
+                booking.booking,
+                booking.state.value,
+                booking.size,
+                booking.low,
+                booking.hold_hours,
+                booking.since,
+                booking.group or None,
+            ),
+        )
 
     def bookings(self, state: BookingState) -> list[Booking]:
         rows = self._sql.execute(f"{_BOOKING} WHERE state = ? ORDER BY since", (state.value,))
@@ -264,27 +275,36 @@ class SqlLedger:
         ).fetchone()
         return int(count)
 
-    def _one_parcel(self, query: str, *values: object) -> Parcel | None:
-        row = self._sql.execute(query, values).fetchone()
-        if row is None:
-            return None
-        parcel, door, state, courier, run, expires, stored_at, coded = row
-        return Parcel(
-            parcel=parcel,
-            door=door,
-            state=ParcelState(state),
-            courier=courier,
-            run=run,
-            expires=expires,
-            stored_at=stored_at,
-            coded=bool(coded),
-        )
+    def _parcels(self, where: str, *values: object) -> list[Parcel]:
+        rows = self._sql.execute(f"{_PARCEL} WHERE {where} ORDER BY parcel", values)
+        return [_parcel_of(row) for row in rows]
 
 
-def _booking_of(row: tuple[str, str, str, int, int, float]) -> Booking:
-    booking, state, size, low, hold_hours, since = row
+def _parcel_of(row: tuple[str, str, str, str, str, str | None, float | None, float | None, int]) -> Parcel:
+    parcel, door, state, courier, run, batch, expires, stored_at, coded = row
+    return Parcel(
+        parcel=parcel,
+        door=door,
+        state=ParcelState(state),
+        courier=courier,
+        run=run,
+        batch=batch or "",
+        expires=expires,
+        stored_at=stored_at,
+        coded=bool(coded),
+    )
+
+
+def _booking_of(row: tuple[str, str, str, int, int, float, str | None]) -> Booking:
+    booking, state, size, low, hold_hours, since, group = row
     return Booking(
-        booking=booking, state=BookingState(state), size=size, low=bool(low), hold_hours=hold_hours, since=since
+        booking=booking,
+        state=BookingState(state),
+        size=size,
+        low=bool(low),
+        hold_hours=hold_hours,
+        since=since,
+        group=group or "",
     )
 
 

@@ -9,8 +9,8 @@ from locker import bookings, clearing
 from locker.bookings import Order
 from locker.cabinet_asyncio import Cabinet
 from locker.commands import Clear
+from locker.issuing import Issue
 from locker.ledger import Ledger, Store
-from locker.settling import Issue
 
 Take = Callable[[Ledger], object]
 """Spends the command in the transaction that does what it says."""

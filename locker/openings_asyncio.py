@@ -13,17 +13,18 @@ from typing import TypeVar
 from edge.clock import Clock
 from edge.errors import LastmileError, StoreError
 from edge.journal import Need
+from locker import announcing, settling
 from locker import badge as badges
-from locker import settling
+from locker.announcing import PURPOSES, Attempt, Purpose
 from locker.cabinet_asyncio import Cabinet
 from locker.contract import Cause, DoorState, Reason
 from locker.door import Done, Happening, Outcome
+from locker.issuing import Issue
 from locker.kiosk import Accepted, Refused, SessionKind, SessionState, SessionView, Word
 from locker.latch import Hook
 from locker.ledger import Ledger, Store, Unlocking
 from locker.pickup_code import BUSY_RETRY, Refusal
 from locker.sessions_asyncio import Sessions
-from locker.settling import PURPOSES, Attempt, Issue, Purpose
 
 T = TypeVar("T")
 
@@ -206,7 +207,7 @@ class Openings:
         return Attempt(attempt=self.sessions.new_id(), session=self.sessions.new_id(), before=Hook.UNKNOWN)
 
     async def _announce_again(self, door: str, attempt: str, pulses: int) -> None:
-        await self._keep(lambda ledger: settling.announce_again(ledger, door, attempt, pulses))
+        await self._keep(lambda ledger: announcing.announce_again(ledger, door, attempt, pulses))
 
     async def _copied(self) -> bool:
         """Whether a copy of the ledger knows of the deposit, so that its compartment is not offered after a loss."""

@@ -13,22 +13,23 @@ import msgspec
 
 from edge.clock import Clock
 from edge.errors import StoreFull, VerificationError
-from locker import depositing, settling
+from locker import announcing, depositing
 from locker.admission_asyncio import Admission
+from locker.announcing import Attempt, Purpose
 from locker.badge import Badge
 from locker.cabinet_asyncio import Cabinet
-from locker.collecting import judge_code
+from locker.collecting import Doors, judge_code
 from locker.commands import is_id
 from locker.compartment import Size
 from locker.contract import Cause, Reason
 from locker.desired import Wishes, utc
 from locker.door import Done, Happening
+from locker.issuing import Issue
 from locker.kiosk import Accepted, DoorView, Refused, SessionView, Word
 from locker.ledger import Ledger, Store
 from locker.openings_asyncio import Ended, Openings
 from locker.pickup_code import CodeHasher, Refusal, parse
 from locker.sessions_asyncio import Sessions
-from locker.settling import Attempt, Issue, Purpose
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -99,17 +100,23 @@ class LockerService:
                 ledger,
                 typed,
                 hasher=self._hasher,
-                serviceable=self.cabinet.serviceable,
-                before=self.cabinet.standing,
+                doors=Doors(self.cabinet.serviceable, self.cabinet.standing),
                 attempt=attempt,
                 confirm=confirm,
             )
 
         return await self.openings.open_one(Purpose.RELEASE, verdict)
 
-    async def deposit(self, badge: str, pin: str, booking: str, size: str, low: bool) -> Accepted | Refused:  # noqa: FBT001 - the API's own word
-        """A courier shows a badge and puts a parcel into the compartment that opens."""
-        if not is_id(booking):
+    async def deposit(
+        self,
+        badge: str,
+        pin: str,
+        bookings: tuple[str, ...],
+        size: str,
+        low: bool,  # noqa: FBT001 - the API's own word
+    ) -> Accepted | Refused:
+        """A courier shows a badge and puts parcels, of one customer or one scan-in, into the compartment that opens."""
+        if not depositing.well_formed(bookings) or not all(is_id(each) for each in bookings):
             return Refused(Reason.BOOKING_REFUSED)
         try:
             bearer = await self._admission.admit(badge, pin, self.terms.node)
@@ -117,7 +124,7 @@ class LockerService:
                 return bearer
             asked = depositing.Asked(
                 bearer=bearer,
-                booking=booking,
+                bookings=bookings,
                 size=Size(size),
                 low=low,
                 open=self.terms.take_deposits(self._clock.wall(), trusted=self._clock.trusted()),
@@ -146,10 +153,10 @@ class LockerService:
             raise VerificationError("no_such_door", f"no door {door}", remedy="name a door of this locker")
 
         def admit(ledger: Ledger, attempt: Attempt) -> str:
-            settling.charge_remote_opening(ledger)
+            announcing.charge_remote_opening(ledger)
             take(ledger)
             announced = msgspec.structs.replace(attempt, before=self.cabinet.standing(door))
-            settling.announce(ledger, door, announced, Cause.COMMAND, cause_id=jti)
+            announcing.announce(ledger, door, announced, Cause.COMMAND, cause_id=jti)
             return door
 
         answer = await self.openings.open_one(Purpose.LOOK, admit, ended)

@@ -6,123 +6,22 @@ the events. What it returns is what may be shown or moved once the transaction i
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Iterable
 
 import msgspec
 
-from edge.errors import VerificationError
 from locker import compartment as compartments
 from locker import contract, parcel
+from locker.announcing import PURPOSES, Purpose, tell
 from locker.booking import TRANSITIONS as BOOKINGS
 from locker.booking import BookingInput
 from locker.compartment import CompartmentInput, LedgerState
-from locker.contract import BlockCause, BookingChange, Cause, DoorState, Doubt, Event, draft
+from locker.contract import BlockCause, BookingChange, DoorState, Doubt, Event
 from locker.door import DEFAULT_TIMES, Done, Happening, Outcome
+from locker.issuing import Issue, issue_code
 from locker.latch import Hook, Reading
 from locker.ledger import Ledger, Parcel, Unlocking
 from locker.parcel import ParcelInput, ParcelState
-from locker.pickup_code import CodeHashes
-
-
-class IssuedCode(msgspec.Struct, frozen=True):
-    """A new code as it may leave this transaction: hashed for the ledger, sealed for the hub's key ``kid``."""
-
-    hashes: CodeHashes
-    sealed: str
-    kid: str
-
-    def __repr__(self) -> str:
-        return "IssuedCode(...)"
-
-
-class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """An attempt about to be made: random ids, and what the sensor reads before it."""
-
-    attempt: str
-    session: str
-    before: Hook
-
-
-class Purpose(enum.Enum):
-    """What a door is opened for, and so what its opening, its failing and its closing mean."""
-
-    RELEASE = "release"
-    """A parcel is handed out."""
-    DEPOSIT = "deposit"
-    """A parcel is put in."""
-    LOOK = "look"
-    """Somebody looks inside; no parcel is meant to change hands."""
-
-
-PURPOSES: Final[dict[Cause, Purpose]] = {
-    Cause.CODE: Purpose.RELEASE,
-    Cause.COURIER: Purpose.DEPOSIT,
-    Cause.COMMAND: Purpose.LOOK,
-}
-"""Every cause has one."""
-
-
-Issue = Callable[[Callable[[bytes], bool], str], IssuedCode]
-"""Makes a code for a parcel; the first argument says whether a plain hash is taken."""
-
-
-REMOTE_CAPS = ((60.0, 3), (86_400.0, 20))
-"""At most so many doors opened by commands in so many running seconds, whoever signs: 3 a minute, 20 a day."""
-
-
-def tell(ledger: Ledger, event: Event) -> None:
-    ledger.append(draft(event))
-
-
-def charge_remote_opening(ledger: Ledger) -> None:
-    """Count one more door opened by a command. Raises ``VerificationError`` (``capped``) when that is too many."""
-    for seconds, most in REMOTE_CAPS:
-        if ledger.remote_openings(seconds) >= most:
-            raise VerificationError(
-                "capped", f"{most} doors were opened in {seconds:.0f} s", remedy="go there, or wait"
-            )
-    ledger.note_remote_opening()
-
-
-def announce(
-    ledger: Ledger, door: str, attempt: Attempt, cause: Cause, *, parcel_id: str = "", cause_id: str = ""
-) -> None:
-    """Commit the first pulse of an attempt: from here on it may have happened."""
-    unlocking = Unlocking(
-        door=door,
-        attempt=attempt.attempt,
-        session=attempt.session,
-        cause=cause,
-        before=attempt.before.value,
-        parcel=parcel_id,
-        cause_id=cause_id,
-    )
-    ledger.begin_unlocking(unlocking)
-    tell(ledger, _requested(unlocking))
-
-
-def announce_again(ledger: Ledger, door: str, attempt: str, pulses: int) -> None:
-    """Commit a further pulse of ``attempt``, unless it has got its outcome by now."""
-    unlocking = ledger.unlocking(door)
-    if unlocking is None or unlocking.attempt != attempt or unlocking.ended:
-        return
-    ledger.count_pulse(attempt, pulses)
-    tell(ledger, _requested(msgspec.structs.replace(unlocking, pulses=pulses)))
-
-
-def _requested(unlocking: Unlocking) -> Event:
-    return contract.UnlockRequested(
-        door=unlocking.door,
-        attempt=unlocking.attempt,
-        pulse=unlocking.pulses,
-        session=unlocking.session,
-        cause=unlocking.cause,
-        before=unlocking.before,  # type: ignore[arg-type]  # Hook's own words, kept as text
-        parcel=unlocking.parcel,
-        cause_id=unlocking.cause_id,
-    )
 
 
 def door_opened(ledger: Ledger, door: str) -> Unlocking | None:
@@ -142,7 +41,7 @@ def door_opened(ledger: Ledger, door: str) -> Unlocking | None:
     tell(ledger, opened)
     purpose = PURPOSES[unlocking.cause]
     if purpose is Purpose.RELEASE:
-        _move_parcel(ledger, unlocking.parcel, ParcelInput.OPENED)
+        _move_all(ledger, ledger.parcels_at(door), ParcelInput.OPENED)
     elif purpose is Purpose.LOOK:
         _doubt_occupied(ledger, door)
     elif unlocking.ended and not unlocking.opened:
@@ -152,8 +51,8 @@ def door_opened(ledger: Ledger, door: str) -> Unlocking | None:
 
 def _resume_deposit(ledger: Ledger, door: str, parcel_id: str) -> None:
     """A courier's door gave way after all, when it had been given up: what is put in now must not be overlooked."""
-    found = ledger.parcel(parcel_id)
-    if found is None or found.door != door or not _move_parcel(ledger, parcel_id, ParcelInput.DEPOSIT):
+    here = [each for each in ledger.put_in_with(parcel_id) if each.door == door]
+    if not _move_all(ledger, here, ParcelInput.DEPOSIT):
         return
     if ledger.compartment(door).state is LedgerState.FREE:
         _move_compartment(ledger, door, CompartmentInput.TAKE)
@@ -175,7 +74,7 @@ def attempt_ended(ledger: Ledger, door: str, attempt: str, done: Done, hook: Hoo
     surely_shut = done.outcome in {Outcome.JAMMED, Outcome.UNSENT}
     purpose = PURPOSES[unlocking.cause]
     if purpose is Purpose.RELEASE:
-        _move_parcel(ledger, unlocking.parcel, ParcelInput.NOT_MOVED if surely_shut else ParcelInput.IN_DOUBT)
+        _move_all(ledger, ledger.parcels_at(door), ParcelInput.NOT_MOVED if surely_shut else ParcelInput.IN_DOUBT)
     elif purpose is Purpose.DEPOSIT and surely_shut:
         _deposit_failed(ledger, door, unlocking)
     return unlocking
@@ -194,11 +93,11 @@ def _ended(unlocking: Unlocking, done: Done, hook: Hook) -> Event:
 
 def _deposit_failed(ledger: Ledger, door: str, unlocking: Unlocking) -> None:
     """The door surely stayed shut: a first deposit put nothing inside, a reopened one left its parcel there."""
-    found = ledger.parcel(unlocking.parcel)
-    if found is not None and found.coded:
-        _move_parcel(ledger, unlocking.parcel, ParcelInput.DEPOSITED)
-    else:
-        withdraw(ledger, unlocking.parcel, door, unlocking.session)
+    for each in ledger.parcels_at(door):
+        if each.coded:
+            _move_parcel(ledger, each.parcel, ParcelInput.DEPOSITED)
+        elif each.state is ParcelState.DEPOSITING:
+            withdraw(ledger, each.parcel, door, unlocking.session)
 
 
 def withdraw(ledger: Ledger, parcel_id: str, door: str, session: str) -> None:
@@ -218,29 +117,37 @@ def door_closed(
     ``seen_open`` is false when the door is only found closed, after a time without readings. ``empty``: the courier
     said that no parcel is inside. ``item`` is what the infrared sensor sees, None without one.
     """
-    unlocking, found = ledger.unlocking(door), ledger.parcel_at(door)
+    unlocking, here = ledger.unlocking(door), ledger.parcels_at(door)
     session = unlocking.session if unlocking is not None else ""
     if seen_open:
-        tell(ledger, contract.DoorClosed(door=door, session=session, parcel=found.parcel if found else ""))
-    if found is None:
+        tell(ledger, contract.DoorClosed(door=door, session=session, parcel=_named(here, unlocking)))
+    released = [each for each in here if each.state is ParcelState.RELEASED]
+    if released:
+        _collected(ledger, door, released, session, item=item)
+    if unlocking is not None and not unlocking.ended:
         return session
-    if found.state is ParcelState.RELEASED:
-        _collected(ledger, found, session, item=item)
-    elif found.state is ParcelState.DEPOSITING and (unlocking is None or unlocking.ended):
-        if empty:
-            withdraw(ledger, found.parcel, door, session)
-        else:
-            deposited(ledger, found, session, issue=issue, hold_s=hold_s)
+    for each in here:
+        if each.state is ParcelState.DEPOSITING and empty:
+            withdraw(ledger, each.parcel, door, session)
+        elif each.state is ParcelState.DEPOSITING:
+            deposited(ledger, each, session, issue=issue, hold_s=hold_s)
     return session
 
 
-def _collected(ledger: Ledger, found: Parcel, session: str, *, item: bool | None) -> None:
-    _move_parcel(ledger, found.parcel, ParcelInput.CLOSED)
-    tell(ledger, contract.Collected(parcel=found.parcel, door=found.door, session=session or "none"))
-    move_booking(ledger, found.parcel, BookingInput.END, BookingChange.ENDED)
+def _named(here: list[Parcel], unlocking: Unlocking | None) -> str:
+    """Of the parcels behind a door the one that an event names: the one it was opened for, or else the first."""
+    ids = [each.parcel for each in here]
+    return unlocking.parcel if unlocking is not None and unlocking.parcel in ids else next(iter(ids), "")
+
+
+def _collected(ledger: Ledger, door: str, released: list[Parcel], session: str, *, item: bool | None) -> None:
+    for each in released:
+        _move_parcel(ledger, each.parcel, ParcelInput.CLOSED)
+        tell(ledger, contract.Collected(parcel=each.parcel, door=door, session=session or "none"))
+        move_booking(ledger, each.parcel, BookingInput.END, BookingChange.ENDED)
     if item:
-        block(ledger, found.door, BlockCause.NOT_EMPTY)
-    _empty_compartment(ledger, found.door)
+        block(ledger, door, BlockCause.NOT_EMPTY)
+    _empty_compartment(ledger, door)
 
 
 def deposited(ledger: Ledger, found: Parcel, session: str, *, issue: Issue, hold_s: float) -> None:
@@ -258,16 +165,6 @@ def deposited(ledger: Ledger, found: Parcel, session: str, *, issue: Issue, hold
     move_booking(ledger, found.parcel, BookingInput.STORE, BookingChange.STORED, expires=expires)
     if not found.coded:
         issue_code(ledger, found, issue, expires)
-
-
-def issue_code(ledger: Ledger, found: Parcel, issue: Issue, expires: float | None) -> None:
-    """A new code for the parcel, sealed for the hub; one that it had is dead from here on."""
-    code = issue(lambda digest: ledger.find_code(digest) is not None, found.parcel)
-    ledger.save_code(found.parcel, code.hashes)
-    tell(
-        ledger,
-        contract.CodeIssued(parcel=found.parcel, door=found.door, kid=code.kid, sealed=code.sealed, expires=expires),
-    )
 
 
 def move_booking(
@@ -300,18 +197,17 @@ def noticed(ledger: Ledger, door: str, happening: Happening) -> None:
         _found_open(ledger, door)
     elif happening is Happening.AJAR:
         tell(ledger, contract.DoorAjar(door=door, seconds=DEFAULT_TIMES.ajar))
-        found = ledger.parcel_at(door)
-        if found is not None and found.coded:  # reopened by its courier: the sensor may lie, the customer must not wait
-            _move_parcel(ledger, found.parcel, ParcelInput.DEPOSITED)
+        # Reopened by its courier: the sensor may lie, the customer must not wait.
+        _move_all(ledger, [each for each in ledger.parcels_at(door) if each.coded], ParcelInput.DEPOSITED)
     elif happening is Happening.SILENT:
         tell(ledger, contract.DoorUnknown(door=door, cause=Doubt.NO_ANSWER, hook="unknown"))
 
 
 def _found_open(ledger: Ledger, door: str) -> None:
     """While nobody could look the door was opened: by those who are being served, or by a stranger."""
-    found = ledger.parcel_at(door)
-    tell(ledger, contract.DoorFoundOpen(door=door, parcel=found.parcel if found else ""))
-    if found is not None and found.state not in {ParcelState.DEPOSITING, ParcelState.RELEASED}:
+    here = ledger.parcels_at(door)
+    tell(ledger, contract.DoorFoundOpen(door=door, parcel=_named(here, ledger.unlocking(door))))
+    if here and not any(each.state in {ParcelState.DEPOSITING, ParcelState.RELEASED} for each in here):
         block(ledger, door, BlockCause.FORCED)
 
 
@@ -329,7 +225,7 @@ def block(ledger: Ledger, door: str, cause: BlockCause) -> None:
 
 def _doubt_occupied(ledger: Ledger, door: str) -> None:
     """Somebody other than the customer had the door open: what lies inside is not known for sure any more."""
-    if ledger.parcel_at(door) is not None:
+    if ledger.parcels_at(door):
         _move_compartment(ledger, door, CompartmentInput.DOUBT)
 
 
@@ -338,8 +234,16 @@ def _move_compartment(ledger: Ledger, door: str, happened: CompartmentInput) -> 
 
 
 def _empty_compartment(ledger: Ledger, door: str) -> None:
+    if ledger.parcels_at(door):
+        return
     if ledger.compartment(door).state is not LedgerState.FREE:  # somebody may have looked meanwhile
         _move_compartment(ledger, door, CompartmentInput.EMPTY)
+
+
+def _move_all(ledger: Ledger, these: Iterable[Parcel], happened: ParcelInput) -> bool:
+    """Move each whose table has it; returns whether there was one."""
+    moved = [each for each in these if _move_parcel(ledger, each.parcel, happened)]
+    return bool(moved)
 
 
 def _move_parcel(ledger: Ledger, parcel_id: str, happened: ParcelInput) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,14 +91,14 @@ class DownlinkRig(LockerRig):
         asked = self.claims("nonce", subject, args, session=self.journal.session)
         return str((await self.hears(command.sign_command(asked, HUB))).data["nonce"])
 
-    async def clearing(self, door: str, parcel: str | None = None) -> bytes:
+    async def clearing(self, door: str, parcel: str | None = None, also: Sequence[str] = ()) -> bytes:
         """Signed by two."""
-        args = {"door": door} | ({"parcel": parcel} if parcel else {})
+        args = {"door": door} | ({"parcel": parcel} if parcel else {}) | ({"also": [*also]} if also else {})
         claims = self.claims("clear", door, args, nonce=await self.nonce("clear", door))
         return command.cosign(command.sign_first(claims, HUB), SECOND)
 
-    async def clear(self, door: str, parcel: str | None = None) -> tuple[str, str]:
-        result = await self.hears(await self.clearing(door, parcel))
+    async def clear(self, door: str, parcel: str | None = None, also: Sequence[str] = ()) -> tuple[str, str]:
+        result = await self.hears(await self.clearing(door, parcel, also))
         return result.status.value, result.reason
 
     def state_of(self, booking: str) -> str:

@@ -46,8 +46,10 @@ class ScriptedDesk:
         self.asked.append(("collect", code, extension, confirm))
         return self._say(SessionKind.COLLECT)
 
-    async def deposit(self, badge: str, pin: str, booking: str, size: str, low: bool) -> Accepted | Refused:
-        self.asked.append(("deposit", badge, pin, booking, size, low))
+    async def deposit(
+        self, badge: str, pin: str, bookings: tuple[str, ...], size: str, low: bool
+    ) -> Accepted | Refused:
+        self.asked.append(("deposit", badge, pin, *bookings, size, low))
         return self._say(SessionKind.DEPOSIT)
 
     def session(self, session: str) -> SessionView | None:

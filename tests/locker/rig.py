@@ -30,6 +30,7 @@ from locker.cabinet_asyncio import Cabinet
 from locker.cabinet_sim import Spot
 from locker.compartment import Compartment, Size
 from locker.door import DEFAULT_TIMES, Done
+from locker.issuing import IssuedCode
 from locker.kiosk import Accepted, Refused, SessionView
 from locker.latch import Latch, LockBoards
 from locker.ledger import Ledger
@@ -38,7 +39,6 @@ from locker.ledger_sql import LOCKER_STEPS, LedgerStore, RunningTime, SqlLedger
 from locker.pickup_code import CodeHasher, PickupCode, issue
 from locker.service import LockerService, Terms
 from locker.sessions_asyncio import Sessions
-from locker.settling import IssuedCode
 from tests.edge.trust import NODE, ROLE
 from tests.locker.bench import LOCKS, SIZES, Bench, door_at
 
@@ -194,6 +194,12 @@ class LockerRig:
         await self.journal.close()
         self._pool.shutdown()
 
+    def destroy(self) -> None:
+        """Nothing of the database can be read any more; the copies beside it can."""
+        self.database.write_bytes(b"\0" * 65536)
+        for suffix in ("-wal", "-shm"):
+            Path(f"{self.database}{suffix}").unlink(missing_ok=True)
+
     async def stop(self) -> None:
         await self.halt()
         assert not self.died, self.died
@@ -224,18 +230,18 @@ class LockerRig:
 
     # -- people ----------------------------------------------------------------------------------------------------
 
-    async def deposit(self, parcel: str, *, size: str = "S", low: bool = False, pin: str = PIN, **who: str) -> Any:
-        return await self.service.deposit(badge(**who), pin, parcel, size, low)
+    async def deposit(self, *parcels: str, size: str = "S", low: bool = False, pin: str = PIN, **who: str) -> Any:
+        return await self.service.deposit(badge(**who), pin, parcels, size, low)
 
-    async def load(self, parcel: str, *, size: str = "S") -> str:
-        """A courier puts ``parcel`` in; returns the door."""
-        accepted = await self.deposit(parcel, size=size)
+    async def load(self, *parcels: str, size: str = "S") -> str:
+        """A courier puts ``parcels`` into one compartment; returns the door."""
+        accepted = await self.deposit(*parcels, size=size)
         assert isinstance(accepted, Accepted), accepted
         await self.pass_time(1.0)
         self.bench.put(accepted.door)
         self.bench.shut(accepted.door)
         await self.pass_time(1.0)
-        assert parcel in self.codes
+        assert set(parcels) <= set(self.codes)
         return accepted.door
 
     async def type(self, parcel: str, *, confirm: bool = False, extension: str | None = None) -> Accepted | Refused:

@@ -35,4 +35,6 @@ def test_a_locker_of_the_release_before_bookings_keeps_parcels_commands_and_budg
         assert rows(sql, "SELECT status, result FROM command") == [("done", b"\x01\x02")]
         assert rows(sql, "SELECT count(*) FROM remote_opening") == [(1,)]
         assert rows(sql, "SELECT * FROM booking") == rows(sql, "SELECT * FROM revision") == []
+        assert rows(sql, "SELECT count(*) FROM parcel WHERE batch IS NULL") == [(2,)]
+        assert rows(sql, "SELECT * FROM further_code") == rows(sql, "SELECT * FROM voucher") == []
     sql.close()

@@ -33,10 +33,7 @@ async def with_parcels(rig: LockerRig) -> list[str]:
 
 
 def destroy(rig: LockerRig) -> None:
-    """Nothing of the database can be read any more."""
-    rig.database.write_bytes(b"\0" * 65536)
-    for suffix in ("-wal", "-shm"):
-        Path(f"{rig.database}{suffix}").unlink(missing_ok=True)
+    rig.destroy()
 
 
 def lose(rig: LockerRig) -> None:
@@ -203,9 +200,12 @@ def test_the_copy_of_a_busy_locker_stays_small() -> None:
         sql.execute("INSERT INTO compartment VALUES (?, 'occupied', 5)", (f"{n:02d}",))
     for n in range(60 + 500):
         row = (f"{n:036d}", "01", "collected", "courier-12345678", "run-12345678", 1.8e9, 5.0)
-        sql.execute("INSERT INTO parcel VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, os.urandom(32), os.urandom(32)))
+        sql.execute(
+            "INSERT INTO parcel VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*row, os.urandom(32), os.urandom(32), None),
+        )
     for n in range(200 + 500):
-        sql.execute("INSERT INTO booking VALUES (?, 'expected', 'S', 0, 72, 1234567.8)", (f"{n:036d}",))
+        sql.execute("INSERT INTO booking VALUES (?, 'expected', 'S', 0, 72, 1234567.8, NULL)", (f"{n:036d}",))
     for _ in range(45 * 60):
         sql.execute("INSERT INTO revision VALUES (?, 2, 1800000000)", (os.urandom(16),))
     assert 150_000 < len(msgspec.msgpack.encode(read_ledger(sql, 1))) < 256 * 1024

@@ -67,7 +67,7 @@ async def test_a_wrong_pin_a_foreign_badge_and_no_badge_say_the_same(rig: Locker
     refused = Refused(Reason.NOT_ALLOWED)
     assert await rig.deposit("p1", pin="27182818") == refused
     assert await rig.deposit("p1", nodes="acme_elsewhere") == refused
-    assert await rig.service.deposit("rubbish", "31415926", "p1", "S", False) == refused
+    assert await rig.service.deposit("rubbish", "31415926", ("p1",), "S", False) == refused
     counted = rig.rows("SELECT reason, count FROM tally WHERE kind = 'badge' ORDER BY reason")
     assert counted == [("bad_signature", 1), ("wrong_node", 1), ("wrong_pin", 1)]
 

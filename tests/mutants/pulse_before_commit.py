@@ -8,14 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 from edge.journal import Need
-from locker import settling
+from locker import announcing
 from locker.ledger_sql import LedgerStore
 
 SLOW_CARD_S = 1.0
 
 
 def apply() -> None:
-    announce, write = settling.announce, LedgerStore.write
+    announce, write = announcing.announce, LedgerStore.write
     announced: list[bool] = []
     kept: set[asyncio.Future[Any]] = set()
 
@@ -41,5 +41,5 @@ def apply() -> None:
         await asyncio.wait({told, keeping}, return_when=asyncio.FIRST_COMPLETED)
         return told.result() if told.done() else keeping.result()
 
-    settling.announce = noted
+    announcing.announce = noted
     LedgerStore.write = early  # type: ignore[assignment,method-assign]

@@ -15,7 +15,7 @@ from agents.site import Site
 from edge import link_socket, nonce
 from edge.identity import identify
 from edge.keys_file import read_verify_key
-from locker import settling
+from locker import announcing
 from tests.crash.nursery import preload
 from tests.faults import births
 from tests.faults.plan import Powers
@@ -32,8 +32,8 @@ OFFERS_PER_S = 2000.0
 
 
 def hurry() -> None:
-    settled: Any = settling
-    settled.REMOTE_CAPS = ((60.0, OPENINGS_A_MINUTE),)
+    announced: Any = announcing
+    announced.REMOTE_CAPS = ((60.0, OPENINGS_A_MINUTE),)
     given: Any = nonce
     given.LIFETIME_S = NONCE_S
     server: Any = link_socket
