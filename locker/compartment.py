@@ -27,6 +27,11 @@ class Size(enum.Enum):
         """Whether a compartment of this size takes a parcel booked as ``parcel``."""
         return _ORDER[self] >= _ORDER[parcel]
 
+    @property
+    def larger(self) -> Size | None:
+        """The next size up, None for the largest."""
+        return next((each for each in Size if _ORDER[each] == _ORDER[self] + 1), None)
+
 
 _ORDER: Final = {size: place for place, size in enumerate(Size)}
 

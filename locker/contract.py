@@ -16,6 +16,7 @@ from locker.contract_doors import (
     DoorJammed,
     DoorOpened,
     DoorSnapshot,
+    DoorTold,
     DoorUnknown,
     UnlockRequested,
     UnlockUnsent,
@@ -43,6 +44,7 @@ from locker.contract_words import (
     Event,
     Id,
     Reason,
+    Word,
 )
 
 __all__ = [
@@ -71,6 +73,7 @@ __all__ = [
     "DoorOpened",
     "DoorSnapshot",
     "DoorState",
+    "DoorTold",
     "DoorUnknown",
     "Doubt",
     "Event",
@@ -79,6 +82,7 @@ __all__ = [
     "Reason",
     "UnlockRequested",
     "UnlockUnsent",
+    "Word",
     "draft",
 ]
 
@@ -101,6 +105,7 @@ _EVENTS: Final[tuple[type[Event], ...]] = (
     DoorForced,
     DoorFoundOpen,
     DoorAjar,
+    DoorTold,
     Collected,
     CompartmentBlocked,
     CompartmentReleased,

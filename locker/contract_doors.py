@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from edge.event import EventClass
-from locker.contract_words import BlockCause, Cause, DoorName, DoorState, Doubt, Event, Id
+from locker.contract_words import BlockCause, Cause, DoorName, DoorState, Doubt, Event, Id, Word
 
 
 class UnlockRequested(Event, frozen=True, kw_only=True):
@@ -98,6 +98,16 @@ class DoorAjar(Event, frozen=True, kw_only=True):
     TYPE = "locker.door.ajar"
     door: DoorName
     seconds: float
+
+
+class DoorTold(Event, frozen=True, kw_only=True):
+    """Whoever stands at the door has said ``word`` of it. ``parcel`` is what it was opened for, if anything."""
+
+    TYPE = "locker.door.told"
+    door: DoorName
+    session: Id
+    word: Word
+    parcel: str = ""
 
 
 class CompartmentBlocked(Event, frozen=True, kw_only=True):

@@ -82,6 +82,20 @@ class CodeUse(enum.Enum):
     """Its parcel is handed out."""
 
 
+class Word(enum.Enum):
+    """What the person at a door says of it, beyond being through. Part of the kiosk's API and of events."""
+
+    NONE = ""
+    EMPTY = "empty"
+    """A deposit: no parcel of mine stays inside."""
+    DOES_NOT_FIT = "does_not_fit"
+    """A deposit: it stays outside, because the compartment is too small for it."""
+    NOT_EMPTY = "not_empty"
+    """A deposit: something lies inside already, and mine stays outside."""
+    WILL_NOT_CLOSE = "will_not_close"
+    """The door cannot be shut. A parcel that was to be put in stays outside."""
+
+
 class Doubt(enum.Enum):
     """Why it cannot be known whether a door was opened."""
 
@@ -102,6 +116,7 @@ class BlockCause(enum.Enum):
     UNKNOWN = "unknown"
     FORCED = "forced"
     NOT_EMPTY = "not_empty"
+    WILL_NOT_CLOSE = "will_not_close"
     STAFF = "staff"
 
 

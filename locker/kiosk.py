@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Protocol
 
 import msgspec
 
-from locker.contract import DoorState, Reason
+from locker.contract import DoorState, Reason, Word
 
 SUBPROTOCOL = "lastmile.kiosk.v1"
 """What a watching WebSocket speaks; the token travels beside it, as a second offer that begins with ``token.``."""
@@ -45,14 +45,6 @@ class SessionKind(enum.Enum):
     """Somebody looks inside: staff, or whoever signed a command."""
 
 
-class Word(enum.Enum):
-    """What the person at an open or doubtful door says of it, beyond being through."""
-
-    NONE = ""
-    EMPTY = "empty"
-    """A deposit: no parcel stays inside."""
-
-
 class SessionState(enum.Enum):
     """How far an attempt to open one door has come, as the page is told. ``ENDED`` is final."""
 
@@ -76,6 +68,8 @@ class SessionView(msgspec.Struct, frozen=True):
     door: str
     state: SessionState
     opened: bool
+    next: Literal["", "collect", "deposit"] = ""
+    """Another door belongs to this visit: it opens by ``POST /api/sessions/{id}/next``."""
 
     @property
     def awaits_word(self) -> bool:
@@ -179,8 +173,12 @@ class Desk(Protocol):
         """The person at the kiosk is through with the session; returns it as it then stands, None if not known.
 
         A jammed or unknown session ends at once. While the door is open the session goes on until it closes: an open
-        door stays open whatever a page says.
+        door stays open whatever a page says. Where the word is that it cannot be shut, the session ends all the same.
         """
+        ...
+
+    async def next(self, session: str) -> Accepted | Refused | None:
+        """Open the other door that belongs to this visit; None if the session is not known, or there is none."""
         ...
 
 

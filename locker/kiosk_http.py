@@ -110,6 +110,7 @@ class _Api:
             Route("/doors", self.doors, methods=["GET"]),
             Route("/sessions/{session}", self.session, methods=["GET"]),
             Route("/sessions/{session}/end", self.end, methods=["POST"]),
+            Route("/sessions/{session}/next", self.next, methods=["POST"]),
             WebSocketRoute("/sessions/{session}/watch", self.watch),
         ]
 
@@ -130,6 +131,10 @@ class _Api:
     async def end(self, request: Request) -> Response:
         asked = await self._read(request, EndRequest)
         return _view(await self._desk.end(request.path_params["session"], asked.word))
+
+    async def next(self, request: Request) -> Response:
+        verdict = await self._desk.next(request.path_params["session"])
+        return reply(404, "no_such_session") if verdict is None else _verdict(verdict)
 
     async def watch(self, ws: WebSocket) -> None:
         """Send the session and its changes as JSON text, then close with 1000; what the page sends closes with 1003."""

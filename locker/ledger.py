@@ -15,7 +15,7 @@ from edge.journal import Need
 from locker.attempts import Attempts
 from locker.booking import BookingState
 from locker.compartment import LedgerState
-from locker.contract import Cause, CodeUse
+from locker.contract import Cause, CodeUse, Word
 from locker.parcel import ParcelState
 from locker.pickup_code import CodeHashes
 
@@ -80,6 +80,8 @@ class Unlocking(msgspec.Struct, frozen=True, kw_only=True):
     pulses: int = 1
     ended: bool = False
     opened: bool = False
+    word: str = ""
+    """What was said at the door: a ``locker.contract.Word``."""
 
 
 class CompartmentRow(msgspec.Struct, frozen=True):
@@ -183,6 +185,8 @@ class Ledger(Protocol):
     def end_unlocking(self, attempt: str, *, opened: bool) -> None:
         """The attempt has its outcome, or, long ended, its late opening."""
         ...
+
+    def note_word(self, attempt: str, word: Word) -> None: ...
 
     def open_unlockings(self) -> list[Unlocking]: ...
 

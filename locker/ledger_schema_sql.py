@@ -49,6 +49,8 @@ unlocking_table = Table(
     Column("pulses", Integer, nullable=False),
     Column("ended", Integer, nullable=False),
     Column("opened", Integer, nullable=False),
+    # ``locker.contract.Word``: what was said at the door. NULL in rows of releases that forgot it.
+    Column("word", Text),
     sqlite_with_rowid=False,
 )
 _budget = Table(
@@ -136,6 +138,11 @@ def create_codes(connection: sqlite3.Connection) -> None:
     create(connection, (_further_code, _voucher))
     _add_column(connection, "parcel", "batch")
     _add_column(connection, "booking", "grouped")
+
+
+def create_words(connection: sqlite3.Connection) -> None:
+    """The step that keeps what was said at a door."""
+    _add_column(connection, "unlocking", "word")
 
 
 def _add_column(connection: sqlite3.Connection, table: str, name: str) -> None:

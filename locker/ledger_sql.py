@@ -17,16 +17,18 @@ from edge.schema_sql import Step, create_journal
 from locker.attempts import Attempts
 from locker.booking import BookingState
 from locker.compartment import LedgerState
-from locker.contract import Cause
+from locker.contract import Cause, Word
 from locker.ledger import Booking, CompartmentRow, Ledger, Parcel, Unlocking
 from locker.ledger_codes_sql import SqlCodes
-from locker.ledger_schema_sql import create_bookings, create_codes, create_ledger, unlocking_table
+from locker.ledger_schema_sql import create_bookings, create_codes, create_ledger, create_words, unlocking_table
 from locker.parcel import PRESENT, ParcelState
 
 T = TypeVar("T")
 
 _PARCEL = "SELECT parcel, door, state, courier, run, batch, expires, stored_at, plain IS NOT NULL FROM parcel"
-_UNLOCKING = "SELECT door, attempt, session, cause, before, parcel, cause_id, pulses, ended, opened FROM unlocking"
+_UNLOCKING = (
+    "SELECT door, attempt, session, cause, before, parcel, cause_id, pulses, ended, opened, word FROM unlocking"
+)
 _UNLOCKING_COLUMNS = [column.name for column in unlocking_table.columns]
 _BEGIN_UNLOCKING = (
     f"INSERT INTO unlocking VALUES ({', '.join('?' * len(_UNLOCKING_COLUMNS))}) ON CONFLICT (door) DO UPDATE SET "
@@ -52,6 +54,7 @@ LOCKER_STEPS: tuple[Step, ...] = (
     create_revisions,
     create_bookings,
     create_codes,
+    create_words,
 )
 """A locker's database, version by version: append only."""
 
@@ -214,6 +217,9 @@ class SqlLedger(SqlCodes):
             "UPDATE unlocking SET ended = 1, opened = max(opened, ?) WHERE attempt = ?", (opened, attempt)
         )
 
+    def note_word(self, attempt: str, word: Word) -> None:
+        self._sql.execute("UPDATE unlocking SET word = ? WHERE attempt = ?", (word.value, attempt))
+
     def opened_by_command(self, jti: str) -> bool:
         """Whether the door that this command opened last was seen to open."""
         return self._sql.execute("SELECT 1 FROM unlocking WHERE cause_id = ? AND opened", (jti,)).fetchone() is not None
@@ -308,8 +314,8 @@ def _booking_of(row: tuple[str, str, str, int, int, float, str | None]) -> Booki
     )
 
 
-def _unlocking_of(row: tuple[str, str, str, str, str, str, str, int, int, int]) -> Unlocking:
-    door, attempt, session, cause, before, parcel, cause_id, pulses, ended, opened = row
+def _unlocking_of(row: tuple[str, str, str, str, str, str, str, int, int, int, str | None]) -> Unlocking:
+    door, attempt, session, cause, before, parcel, cause_id, pulses, ended, opened, word = row
     return Unlocking(
         door=door,
         attempt=attempt,
@@ -321,6 +327,7 @@ def _unlocking_of(row: tuple[str, str, str, str, str, str, str, int, int, int]) 
         pulses=pulses,
         ended=bool(ended),
         opened=bool(opened),
+        word=word or "",
     )
 
 

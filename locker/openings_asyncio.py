@@ -13,14 +13,14 @@ from typing import TypeVar
 from edge.clock import Clock
 from edge.errors import LastmileError, StoreError
 from edge.journal import Need
-from locker import announcing, settling
+from locker import announcing, saying, settling
 from locker import badge as badges
 from locker.announcing import PURPOSES, Attempt, Purpose
 from locker.cabinet_asyncio import Cabinet
-from locker.contract import Cause, DoorState, Reason
+from locker.contract import Cause, DoorState, Reason, Word
 from locker.door import Done, Happening, Outcome
 from locker.issuing import Issue
-from locker.kiosk import Accepted, Refused, SessionKind, SessionState, SessionView, Word
+from locker.kiosk import Accepted, Refused, SessionKind, SessionState, SessionView
 from locker.latch import Hook
 from locker.ledger import Ledger, Store, Unlocking
 from locker.pickup_code import BUSY_RETRY, Refusal
@@ -73,7 +73,6 @@ class Openings:
         self._issue = issue
         self._hold_s = hold_s
         self._background = background
-        self._words: dict[str, Word] = {}
         self._ended: dict[str, Ended] = {}
         self._under_way = 0  # attempts whose outcome is not kept yet
         self.cabinet: Cabinet
@@ -152,8 +151,10 @@ class Openings:
         view = self.sessions.view(session)
         if view is None or view.state is SessionState.ENDED:
             return view
-        if word is not Word.NONE:
-            self._words[session] = word
+        if word is not Word.NONE and not await self._said(view, word):
+            return view
+        if word is Word.WILL_NOT_CLOSE:
+            self._end_session(view)
         if view.awaits_word:
             if self.cabinet.state(view.door) in {DoorState.OPEN, DoorState.AJAR}:
                 return view
@@ -161,6 +162,13 @@ class Openings:
         if view.state in {SessionState.JAMMED, SessionState.UNKNOWN, SessionState.CLOSED}:
             self._end_session(view)
         return self.sessions.view(session)
+
+    async def _said(self, view: SessionView, word: Word) -> bool:
+        """Keep the word; False where somebody else is at that door by now."""
+        kept = await self._keep_at(view.door, lambda ledger: saying.told(ledger, view.door, view.session, word))
+        if kept and view.kind is SessionKind.DEPOSIT and word in saying.ANOTHER:
+            self.sessions.move(view.session, view.state, "deposit")
+        return kept
 
     async def heard(self, door: str, happening: Happening) -> None:
         """A reading has shown something. It is kept before anybody is told, however long the disk refuses."""
@@ -188,7 +196,6 @@ class Openings:
                 self._end_session(view)
 
     async def _settle_closed(self, door: str, *, seen_open: bool) -> None:
-        empty = any(self._words.get(view.session) is Word.EMPTY for view in self.sessions.at(door))
         item = self.cabinet.reading(door).item
         await self._keep_at(
             door,
@@ -196,7 +203,6 @@ class Openings:
                 ledger,
                 door,
                 seen_open=seen_open,
-                empty=empty,
                 item=item,
                 issue=self._issue,
                 hold_s=self._hold_s(),
@@ -247,7 +253,6 @@ class Openings:
 
     def _end_session(self, view: SessionView) -> None:
         self.sessions.move(view.session, SessionState.ENDED)
-        self._words.pop(view.session, None)
 
     def _tell_ended(self, attempt: str, done: Done) -> None:
         ended = self._ended.pop(attempt, None)

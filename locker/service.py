@@ -21,15 +21,19 @@ from locker.cabinet_asyncio import Cabinet
 from locker.collecting import Doors, judge_code
 from locker.commands import is_id
 from locker.compartment import Size
-from locker.contract import Cause, Reason
+from locker.contract import Cause, Reason, Word
+from locker.depositing import Asked
 from locker.desired import Wishes, utc
 from locker.door import Done, Happening
 from locker.issuing import Issue
-from locker.kiosk import Accepted, DoorView, Refused, SessionView, Word
+from locker.kiosk import Accepted, DoorView, Refused, SessionState, SessionView
 from locker.ledger import Ledger, Store
 from locker.openings_asyncio import Ended, Openings
-from locker.pickup_code import CodeHasher, Refusal, parse
+from locker.pickup_code import BUSY_RETRY, CodeHasher, Refusal, parse
 from locker.sessions_asyncio import Sessions
+
+KEPT_DEPOSITS = 8
+"""Deposits that may still need another door: one is under way at a time, and its courier decides at once."""
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -76,6 +80,8 @@ class LockerService:
         """Exchanged whole when the operator wants others."""
         self._clock = clock
         self._hasher = hasher
+        self._deposits: dict[str, Asked] = {}
+        """What was asked for, by session, for whoever needs another door for it."""
         self._admission = Admission(store, clock, read_badge)
         self.openings = Openings(
             store=store,
@@ -122,7 +128,7 @@ class LockerService:
             bearer = await self._admission.admit(badge, pin, self.terms.node)
             if not isinstance(bearer, Badge):
                 return bearer
-            asked = depositing.Asked(
+            asked = Asked(
                 bearer=bearer,
                 bookings=bookings,
                 size=Size(size),
@@ -130,10 +136,37 @@ class LockerService:
                 open=self.terms.take_deposits(self._clock.wall(), trusted=self._clock.trusted()),
                 shut=frozenset(self.terms.wishes.out_of_service),
             )
-            return await self.openings.open_one(
-                Purpose.DEPOSIT,
-                lambda ledger, attempt: depositing.place(ledger, asked, self.cabinet.candidate, attempt),
-            )
+            return await self._place(asked)
+        except StoreFull:
+            return Refused(Reason.OUT_OF_SERVICE)
+
+    async def _place(self, asked: Asked) -> Accepted | Refused:
+        answer = await self.openings.open_one(
+            Purpose.DEPOSIT,
+            lambda ledger, attempt: depositing.place(ledger, asked, self.cabinet.candidate, attempt),
+        )
+        if isinstance(answer, Accepted):
+            self._deposits[answer.session] = asked
+            while len(self._deposits) > KEPT_DEPOSITS:
+                del self._deposits[next(iter(self._deposits))]
+        return answer
+
+    async def next(self, session: str) -> Accepted | Refused | None:
+        """The same visit goes on at another door: a deposit, where the compartment would not do."""
+        view = self.openings.sessions.view(session)
+        asked = self._deposits.get(session)
+        if view is None or view.next != "deposit" or asked is None:
+            return None
+        if view.state is not SessionState.ENDED:
+            return Refused(Reason.BUSY, BUSY_RETRY)
+        if view.door in asked.too_small:
+            larger = self.cabinet.of(view.door).size.larger
+            if larger is None:
+                return Refused(Reason.NO_ROOM)
+            asked = msgspec.structs.replace(asked, size=larger)
+        del self._deposits[session]
+        try:
+            return await self._place(asked)
         except StoreFull:
             return Refused(Reason.OUT_OF_SERVICE)
 
@@ -172,8 +205,12 @@ class LockerService:
         await self.openings.heard(door, happening)
 
     async def end(self, session: str, word: Word) -> SessionView | None:
-        """``Openings.end``."""
-        return await self.openings.end(session, word)
+        """``Openings.end``; a deposit that does not fit goes on with what is larger."""
+        view = await self.openings.end(session, word)
+        asked = self._deposits.get(session)
+        if view is not None and asked is not None and view.next and word is Word.DOES_NOT_FIT:
+            self._deposits[session] = msgspec.structs.replace(asked, too_small=asked.too_small | {view.door})
+        return view
 
     # -- what the page may look at ---------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Literal
 
 import msgspec
 
@@ -39,12 +40,12 @@ class Sessions:
         """The sessions at ``door`` that have not ended."""
         return [view for view in self._views.values() if view.door == door and view.state is not SessionState.ENDED]
 
-    def move(self, session: str, state: SessionState) -> None:
-        """Tell how far it has come. An ended or unknown session stays as it is."""
+    def move(self, session: str, state: SessionState, following: Literal["", "collect", "deposit"] = "") -> None:
+        """Tell how far it has come, and what ``next`` opens. An ended or unknown session stays as it is."""
         view = self._views.get(session)
         if view is not None and view.state is not SessionState.ENDED:
             opened = view.opened or state is SessionState.OPEN
-            self._put(msgspec.structs.replace(view, state=state, opened=opened))
+            self._put(msgspec.structs.replace(view, state=state, opened=opened, next=following or view.next))
 
     async def watch(self, session: str) -> AsyncIterator[SessionView]:
         """The session as it stands, then as it changes, until it has ended."""

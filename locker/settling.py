@@ -7,6 +7,7 @@ the events. What it returns is what may be shown or moved once the transaction i
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 
@@ -16,12 +17,15 @@ from locker.announcing import PURPOSES, Purpose, tell
 from locker.booking import TRANSITIONS as BOOKINGS
 from locker.booking import BookingInput
 from locker.compartment import CompartmentInput, LedgerState
-from locker.contract import BlockCause, BookingChange, DoorState, Doubt, Event
+from locker.contract import BlockCause, BookingChange, DoorState, Doubt, Event, Word
 from locker.door import DEFAULT_TIMES, Done, Happening, Outcome
 from locker.issuing import Issue, issue_code
 from locker.latch import Hook, Reading
 from locker.ledger import Ledger, Parcel, Unlocking
 from locker.parcel import ParcelInput, ParcelState
+
+OUTSIDE: Final = frozenset({Word.EMPTY, Word.DOES_NOT_FIT, Word.NOT_EMPTY, Word.WILL_NOT_CLOSE})
+"""Words by which a deposit puts nothing in."""
 
 
 def door_opened(ledger: Ledger, door: str) -> Unlocking | None:
@@ -109,13 +113,11 @@ def withdraw(ledger: Ledger, parcel_id: str, door: str, session: str) -> None:
         _empty_compartment(ledger, door)
 
 
-def door_closed(
-    ledger: Ledger, door: str, *, seen_open: bool, empty: bool, item: bool | None, issue: Issue, hold_s: float
-) -> str:
+def door_closed(ledger: Ledger, door: str, *, seen_open: bool, item: bool | None, issue: Issue, hold_s: float) -> str:
     """The door is closed again; completes whatever it was opened for. Returns the session it belonged to, "" for none.
 
-    ``seen_open`` is false when the door is only found closed, after a time without readings. ``empty``: the courier
-    said that no parcel is inside. ``item`` is what the infrared sensor sees, None without one.
+    ``seen_open`` is false when the door is only found closed, after a time without readings. ``item`` is what the
+    infrared sensor sees, None without one.
     """
     unlocking, here = ledger.unlocking(door), ledger.parcels_at(door)
     session = unlocking.session if unlocking is not None else ""
@@ -126,6 +128,7 @@ def door_closed(
         _collected(ledger, door, released, session, item=item)
     if unlocking is not None and not unlocking.ended:
         return session
+    empty = unlocking is not None and Word(unlocking.word) in OUTSIDE
     for each in here:
         if each.state is ParcelState.DEPOSITING and empty:
             withdraw(ledger, each.parcel, door, session)

@@ -13,8 +13,8 @@ import msgspec
 from edge.clock import Clock
 from edge.clock_sim import ManualClock
 from edge.errors import LastmileError
-from locker.contract import DoorState
-from locker.kiosk import Accepted, Desk, DoorView, Refused, SessionKind, SessionState, SessionView, Word
+from locker.contract import DoorState, Word
+from locker.kiosk import Accepted, Desk, DoorView, Refused, SessionKind, SessionState, SessionView
 from locker.kiosk_http import KioskLimits, build_kiosk, listen_kiosk, serve_kiosk
 
 TOKEN = "t0ken-of-this-boot_" + "x" * 24
@@ -72,6 +72,11 @@ class ScriptedDesk:
                 yield told
         finally:
             self.unwatched.set()
+
+    async def next(self, session: str) -> Accepted | Refused | None:
+        self.asked.append(("next", session))
+        view = self.views.get(session)
+        return None if view is None or not view.next else self._say(SessionKind(view.next))
 
     async def end(self, session: str, word: Word) -> SessionView | None:
         self.asked.append(("end", session, word.value))

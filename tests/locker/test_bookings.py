@@ -14,7 +14,8 @@ from edge.result import Status
 from locker import booking as bookings
 from locker.booking import EXPECTED_S, MAX_EXPECTED, TRANSITIONS, BookingInput, BookingState
 from locker.commands import MAX_HOLD_HOURS
-from locker.kiosk import Accepted, Refused, Word
+from locker.contract import Word
+from locker.kiosk import Accepted, Refused
 from tests.edge.trust import DAY, HUB
 from tests.locker.downlink_rig import DownlinkRig, downlink, person
 

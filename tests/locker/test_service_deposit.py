@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from edge.errors import StoreError
-from locker.contract import Reason
-from locker.kiosk import Accepted, Refused, SessionState, Word
+from locker.contract import Reason, Word
+from locker.kiosk import Accepted, Refused, SessionState
 from tests.locker.rig import LockerRig, badge, running
 
 

@@ -30,7 +30,8 @@ from hypothesis.stateful import (
 )
 
 from locker import badge as badges
-from locker.kiosk import Accepted, Refused, SessionState, Word
+from locker.contract import Word
+from locker.kiosk import Accepted, Refused, SessionState
 from tests.locker.bench import door_at
 from tests.locker.rig import LockerRig
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from locker.contract import Reason
-from locker.kiosk import Accepted, Refused, SessionState, Word
+from locker.contract import Reason, Word
+from locker.kiosk import Accepted, Refused, SessionState
 from tests.locker.downlink_rig import DownlinkRig, downlink
 from tests.locker.rig import LockerRig
 
