@@ -19,7 +19,7 @@ from agents.locker_downlink import STATUS, Downlink, local_time, software
 from agents.locker_upkeep import LockerUpkeep
 from agents.settings import NodeSettings
 from agents.trust import read_trust
-from edge import jose, log
+from edge import jose, log, voucher
 from edge.enrolment import vouch_for
 from edge.errors import ConfigError, DeviceError, StoreError
 from edge.floored_clock import FlooredClock
@@ -41,6 +41,7 @@ from edge.serial_asyncio import SerialPort
 from edge.supervisor import OnDeath, Supervisor
 from edge.system_clock import SystemClock, boot_id
 from edge.time_floor_sql import keep_time, resume_time
+from edge.voucher import Voucher
 from locker.board_serial import SerialBoards, Wiring
 from locker.cabinet_asyncio import Cabinet
 from locker.compartment import Compartment, Size
@@ -52,7 +53,7 @@ from locker.ledger_file import overtake_ledger, rebuild_ledger
 from locker.ledger_sql import LOCKER_STEPS, LedgerStore, RunningTime, SqlLedger
 from locker.office_asyncio import Office
 from locker.pickup_code import issue
-from locker.service import LockerService, Terms
+from locker.service import LockerService, Readers, Terms
 from locker.sessions_asyncio import Sessions
 
 _MIB = 1024 * 1024
@@ -167,6 +168,11 @@ class LockerAgent:
             )
             return claims
 
+        def read_voucher(token: str) -> Voucher:
+            wall = clock.wall() if clock.trusted() else None
+            # Which editions were seen is the ledger's to say, in the transaction that opens the door.
+            return voucher.read_voucher(token.encode(), issuers.now, trust.identity, highest_gen=lambda _: 0, wall=wall)
+
         return LockerService(
             terms=terms,
             store=store,
@@ -174,7 +180,7 @@ class LockerAgent:
             clock=clock,
             hasher=trust.hasher,
             issue=self._make_code,
-            read_badge=read_badge,
+            readers=Readers(read_badge, read_voucher),
             background=lambda name, work: self._supervisor.spawn(name, work, fatal=True),
         )
 

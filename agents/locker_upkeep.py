@@ -132,14 +132,18 @@ def _sweep(ledger: SqlLedger, works: set[str], passed: float) -> bool:
         changed = ledger.prolong(passed, shut) or changed
     for kind, reason, minute, count in ledger.finished_tallies():
         changed = True
-        if kind == "code":
-            event: contract.Event = contract.CodeRefused(reason=Reason(reason), minute=minute, count=count)
-        else:
-            event = contract.BadgeRefused(cause=reason, minute=minute, count=count)
-        ledger.append(draft(event))
+        ledger.append(draft(_refused(kind, reason, minute, count)))
     changed = bookings.lapse(ledger) or changed
     ledger.forget_old()
     return changed
+
+
+def _refused(kind: str, reason: str, minute: int, count: int) -> contract.Event:
+    if kind == "code":
+        return contract.CodeRefused(reason=Reason(reason), minute=minute, count=count)
+    if kind == "voucher":
+        return contract.VoucherRefused(reason=Reason(reason), minute=minute, count=count)
+    return contract.BadgeRefused(cause=reason, minute=minute, count=count)
 
 
 def _copy(database: Path, number: int) -> None:

@@ -53,7 +53,7 @@ from locker.ledger_file import rebuild_ledger
 from locker.ledger_sql import LOCKER_STEPS, LedgerStore, RunningTime, SqlLedger
 from locker.parcel import ParcelState
 from locker.pickup_code import CodeHasher, issue
-from locker.service import LockerService, Terms
+from locker.service import LockerService, Readers, Terms
 from locker.sessions_asyncio import Sessions
 
 DOOR, PARCEL, TOKEN = "01", "p1", "t" * 43
@@ -205,7 +205,7 @@ class Bench:
             clock=self.clock,
             hasher=self.hasher,
             issue=_never,
-            read_badge=_never,
+            readers=Readers(_never, _never),
             background=self.spawn,
         )
         boards = SerialBoards(self.port, self.clock, [Wiring(0)], BUS)

@@ -32,6 +32,8 @@ from locker.contract_parcels import (
     Deposited,
     DepositWithdrawn,
     ParcelRemoved,
+    VoucherAccepted,
+    VoucherRefused,
 )
 from locker.contract_words import (
     BlockCause,
@@ -82,6 +84,8 @@ __all__ = [
     "Reason",
     "UnlockRequested",
     "UnlockUnsent",
+    "VoucherAccepted",
+    "VoucherRefused",
     "Word",
     "draft",
 ]
@@ -95,6 +99,8 @@ _EVENTS: Final[tuple[type[Event], ...]] = (
     CodeIssued,
     CodeAccepted,
     CodeRefused,
+    VoucherAccepted,
+    VoucherRefused,
     BadgeRefused,
     UnlockRequested,
     UnlockUnsent,

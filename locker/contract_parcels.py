@@ -108,6 +108,29 @@ class CodeRefused(Event, frozen=True, kw_only=True):
     count: Annotated[int, msgspec.Meta(ge=1)]
 
 
+class VoucherAccepted(Event, frozen=True, kw_only=True):
+    """A voucher is in force and its parcel is being released. ``gen`` is its edition, ``confirmed`` as with a code."""
+
+    TYPE = "locker.voucher.accepted"
+    SUBJECT = "parcel"
+    parcel: Id
+    door: DoorName
+    session: Id
+    attempt: Id
+    gen: int
+    confirmed: bool = False
+
+
+class VoucherRefused(Event, frozen=True, kw_only=True):
+    """Vouchers refused for one reason in one minute; ``minute`` as with refused codes."""
+
+    TYPE = "locker.voucher.refused"
+    SUBJECT = "reason"
+    reason: Reason
+    minute: int
+    count: Annotated[int, msgspec.Meta(ge=1)]
+
+
 class BadgeRefused(Event, frozen=True, kw_only=True):
     """Badges or PINs refused for one cause in one minute. ``cause`` says more than the courier at the kiosk is told."""
 

@@ -63,6 +63,16 @@ class Reason(enum.Enum):
     """The booking is not expected here, or its parcel already lies here."""
     NO_ROOM = "no_room"
     """No free compartment of that size and height."""
+    VOUCHER_REFUSED = "voucher_refused"
+    """No voucher, or none that anybody who may has signed."""
+    OTHER_LOCKER = "other_locker"
+    """A good voucher, and for another locker."""
+    TOO_EARLY = "too_early"
+    """A voucher that is not valid yet."""
+    SUPERSEDED = "superseded"
+    """A newer voucher for the same parcel was shown here."""
+    NOT_HERE = "not_here"
+    """The voucher's parcel does not lie here for this customer: not yet, or not any more."""
     CLOSED = "closed"
     """Deposits are taken at other hours. Collections always are."""
 
@@ -71,6 +81,7 @@ class Cause(enum.Enum):
     """What asked for a door to be opened."""
 
     CODE = "code"
+    VOUCHER = "voucher"
     COURIER = "courier"
     COMMAND = "command"
 

@@ -30,6 +30,11 @@ STATUS: dict[Reason, int] = {
     Reason.NOT_ALLOWED: 403,
     Reason.BOOKING_REFUSED: 409,
     Reason.NO_ROOM: 409,
+    Reason.VOUCHER_REFUSED: 403,
+    Reason.OTHER_LOCKER: 404,
+    Reason.TOO_EARLY: 409,
+    Reason.SUPERSEDED: 410,
+    Reason.NOT_HERE: 404,
     Reason.CLOSED: 409,
 }
 """One HTTP status for each reason: 422 type it again, 404 and 410 no such door for you, 429 later, 409 not as things
@@ -104,11 +109,22 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class CollectRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``POST /api/collect``. The digits as typed; spaces and dashes are the desk's to judge."""
+    """``POST /api/collect``: a code or a voucher.
 
-    code: Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
+    The digits as typed; spaces and dashes are the desk's to judge. The voucher as scanned, or ``scan:`` and the
+    reference that a scanner's agent gave for it.
+    """
+
+    code: Annotated[str, msgspec.Meta(min_length=1, max_length=32)] | None = None
     extension: Annotated[str, msgspec.Meta(min_length=1, max_length=16)] | None = None
+    voucher: Annotated[str, msgspec.Meta(min_length=1, max_length=3072)] | None = None
     confirm: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.code is None) == (self.voucher is None):
+            raise ValueError("a code or a voucher")
+        if self.voucher is not None and self.extension is not None:
+            raise ValueError("an extension stands beside a code")
 
     def __repr__(self) -> str:
         return f"CollectRequest(confirm={self.confirm})"  # never the code: whatever is printed may be logged
@@ -138,6 +154,10 @@ class Desk(Protocol):
 
     async def collect(self, code: str, extension: str | None, confirm: bool) -> Accepted | Refused:  # noqa: FBT001 - the API's own word
         """Judge a typed code. Returns after the commit and before the pulse; the door is told by the session."""
+        ...
+
+    async def collect_by_voucher(self, voucher: str, confirm: bool) -> Accepted | Refused:  # noqa: FBT001 - the API's own word
+        """``collect``, for a customer who shows a signed QR: its token, or ``scan:`` and a reference to it."""
         ...
 
     async def deposit(

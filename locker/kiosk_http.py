@@ -116,7 +116,9 @@ class _Api:
 
     async def collect(self, request: Request) -> Response:
         asked = await self._read(request, CollectRequest)
-        return _verdict(await self._desk.collect(asked.code, asked.extension, asked.confirm))
+        if asked.voucher is not None:
+            return _verdict(await self._desk.collect_by_voucher(asked.voucher, asked.confirm))
+        return _verdict(await self._desk.collect(asked.code or "", asked.extension, asked.confirm))
 
     async def deposit(self, request: Request) -> Response:
         asked = await self._read(request, DepositRequest)

@@ -225,7 +225,7 @@ def judge(
     record = find(hasher.extended(typed.digits, typed.extension))
     if record is None:
         return Verdict(Refusal(Reason.NO_SUCH_CODE), after_wrong_extended(attempts, now.running))
-    return Verdict(_answer(record, now, confirm=confirm), attempts)
+    return Verdict(answer_to(record, now, confirm=confirm), attempts)
 
 
 def _judge_plain(
@@ -242,7 +242,7 @@ def _judge_plain(
     record = find(hasher.plain(typed.digits))
     if record is None:
         return Verdict(Refusal(Reason.NO_SUCH_CODE), after_wrong_code(attempts, now.running))
-    return Verdict(_answer(record, now, confirm=confirm), attempts)
+    return Verdict(answer_to(record, now, confirm=confirm), attempts)
 
 
 _REFUSED_STATES: Final = {
@@ -255,8 +255,8 @@ _REFUSED_STATES: Final = {
 }
 
 
-def _answer(record: CodeRecord, now: Now, *, confirm: bool) -> Grant | Refusal:
-    """What to say to a right code."""
+def answer_to(record: CodeRecord, now: Now, *, confirm: bool) -> Grant | Refusal:
+    """What to say to a right code, or to whatever else proves that the parcel is this customer's."""
     refusal = _REFUSED_STATES.get(record.state)
     if refusal is not None:
         return refusal

@@ -13,7 +13,8 @@ import msgspec
 
 from edge.clock import Clock
 from edge.errors import StoreFull, VerificationError
-from locker import announcing, depositing
+from edge.voucher import Voucher
+from locker import announcing, depositing, vouchers
 from locker.admission_asyncio import Admission
 from locker.announcing import Attempt, Purpose
 from locker.badge import Badge
@@ -34,6 +35,12 @@ from locker.sessions_asyncio import Sessions
 
 KEPT_DEPOSITS = 8
 """Deposits that may still need another door: one is under way at a time, and its courier decides at once."""
+SCANNED = "scan:"
+"""Begins a reference to what a scanner has read; the page never holds the thing itself."""
+
+
+def _nothing_scanned(reference: str) -> str:
+    raise VerificationError("unknown_scan", f"no scanner has read {reference}", remedy="scan it again")
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -57,11 +64,27 @@ class Terms(msgspec.Struct, frozen=True):
         return not trusted or self.wishes.takes_deposits(*self.local(wall))
 
 
+class Readers(msgspec.Struct, frozen=True):
+    """What proves the things that people show. Each raises ``VerificationError``.
+
+    ``badge`` and ``voucher`` verify the signature and all that needs no ledger. ``resolve`` tells what a reference to
+    a scan stands for.
+    """
+
+    badge: Callable[[str], Mapping[str, Any]]
+    voucher: Callable[[str], Voucher]
+    resolve: Callable[[str], str] = _nothing_scanned
+
+    def scanned(self, shown: str) -> str:
+        """What was shown: itself, or what the scanner has read under this reference."""
+        return self.resolve(shown) if shown.startswith(SCANNED) else shown
+
+
 class LockerService:
     """``locker.kiosk.Desk``, and the answer to the command ``open``.
 
-    ``read_badge`` verifies a badge's signature and returns its claims or raises ``VerificationError``. ``issue`` makes
-    codes. ``background`` runs a task to its end; one that dies ends the process, and ``recover`` takes over.
+    ``issue`` makes codes. ``background`` runs a task to its end; one that dies ends the process, and ``recover`` takes
+    over.
     """
 
     def __init__(
@@ -73,7 +96,7 @@ class LockerService:
         clock: Clock,
         hasher: CodeHasher,
         issue: Issue,
-        read_badge: Callable[[str], Mapping[str, Any]],
+        readers: Readers,
         background: Callable[[str, Callable[[], Awaitable[None]]], None],
     ) -> None:
         self.terms = terms
@@ -82,7 +105,9 @@ class LockerService:
         self._hasher = hasher
         self._deposits: dict[str, Asked] = {}
         """What was asked for, by session, for whoever needs another door for it."""
-        self._admission = Admission(store, clock, read_badge)
+        self._store = store
+        self._readers = readers
+        self._admission = Admission(store, clock, readers.badge)
         self.openings = Openings(
             store=store,
             sessions=sessions,
@@ -98,20 +123,30 @@ class LockerService:
         self.cabinet = self.openings.cabinet = cabinet
 
     async def collect(self, code: str, extension: str | None, confirm: bool) -> Accepted | Refused:  # noqa: FBT001 - the API's own word
-        """A customer types a code; the right door opens. ``_open_one`` tells what follows the verdict."""
+        """A customer types a code; the right door opens. ``open_one`` tells what follows the verdict."""
         typed = parse(code, extension)
 
         def verdict(ledger: Ledger, attempt: Attempt) -> str | Refusal:
-            return judge_code(
-                ledger,
-                typed,
-                hasher=self._hasher,
-                doors=Doors(self.cabinet.serviceable, self.cabinet.standing),
-                attempt=attempt,
-                confirm=confirm,
-            )
+            return judge_code(ledger, typed, hasher=self._hasher, doors=self._doors(), attempt=attempt, confirm=confirm)
 
         return await self.openings.open_one(Purpose.RELEASE, verdict)
+
+    async def collect_by_voucher(self, voucher: str, confirm: bool) -> Accepted | Refused:  # noqa: FBT001 - the API's own word
+        """A customer shows a signed QR; the right door opens. Neither a code nor a network is needed."""
+        try:
+            shown = self._readers.voucher(self._readers.scanned(voucher))
+        except VerificationError as error:
+            reason = vouchers.FAULTS.get(error.reason, Reason.VOUCHER_REFUSED)
+            refusal = await self._store.write(lambda ledger: vouchers.refuse(ledger, reason))
+            return Refused(refusal.reason)
+
+        def verdict(ledger: Ledger, attempt: Attempt) -> str | Refusal:
+            return vouchers.judge_voucher(ledger, shown, doors=self._doors(), attempt=attempt, confirm=confirm)
+
+        return await self.openings.open_one(Purpose.RELEASE, verdict)
+
+    def _doors(self) -> Doors:
+        return Doors(self.cabinet.serviceable, self.cabinet.standing)
 
     async def deposit(
         self,

@@ -46,6 +46,10 @@ class ScriptedDesk:
         self.asked.append(("collect", code, extension, confirm))
         return self._say(SessionKind.COLLECT)
 
+    async def collect_by_voucher(self, voucher: str, confirm: bool) -> Accepted | Refused:
+        self.asked.append(("voucher", voucher, confirm))
+        return self._say(SessionKind.COLLECT)
+
     async def deposit(
         self, badge: str, pin: str, bookings: tuple[str, ...], size: str, low: bool
     ) -> Accepted | Refused:

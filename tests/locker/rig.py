@@ -20,11 +20,13 @@ import msgspec
 import pytest
 
 from agents.locker_upkeep import LockerUpkeep
+from edge import voucher as vouchers
 from edge.clock_sim import ManualClock
 from edge.errors import VerificationError
 from edge.journal import Limits, Need
 from edge.journal_open_sql import Place, open_journal
 from edge.journal_sql import SqlJournal
+from edge.voucher import Voucher
 from locker import badge as badges
 from locker.cabinet_asyncio import Cabinet
 from locker.cabinet_sim import Spot
@@ -37,9 +39,9 @@ from locker.ledger import Ledger
 from locker.ledger_file import overtake_ledger, rebuild_ledger
 from locker.ledger_sql import LOCKER_STEPS, LedgerStore, RunningTime, SqlLedger
 from locker.pickup_code import CodeHasher, PickupCode, issue
-from locker.service import LockerService, Terms
+from locker.service import LockerService, Readers, Terms
 from locker.sessions_asyncio import Sessions
-from tests.edge.trust import NODE, ROLE
+from tests.edge.trust import DAY, HUB, NODE, ROLE, entry, issuers
 from tests.locker.bench import LOCKS, SIZES, Bench, door_at
 
 T = TypeVar("T")
@@ -95,6 +97,8 @@ class LockerRig:
         self.hold_s = hold_s
         self.limits = Limits(reserve_bytes=reserve)
         self.codes: dict[str, PickupCode] = {}
+        self.scans: dict[str, str] = {}
+        """What the scanner has read, by its reference."""
         self.step = 0.05
         """Seconds that pass before the disk is waited for."""
         self.died: list[BaseException] = []
@@ -154,9 +158,16 @@ class LockerRig:
             clock=self.clock,
             hasher=self.hasher,
             issue=self.make_code,
-            read_badge=_read_badge,
+            readers=Readers(_read_badge, self.read_voucher, self.scans.__getitem__),
             background=self._spawn,
         )
+
+    def read_voucher(self, token: str) -> Voucher:
+        """As the agent reads them, with the hub's key listed."""
+        wall = self.clock.wall() if self.clock.trusted() else None
+        span = {"not_before": int(self.clock.wall()) - DAY, "not_after": int(self.clock.wall()) + 400 * DAY}
+        listed = issuers(entry(**span))
+        return vouchers.read_voucher(token.encode(), listed, NODE, highest_gen=lambda _: 0, wall=wall)
 
     def _spawn(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         async def run() -> None:
@@ -247,6 +258,18 @@ class LockerRig:
     async def type(self, parcel: str, *, confirm: bool = False, extension: str | None = None) -> Accepted | Refused:
         """The customer types the parcel's code."""
         return await self.service.collect(self.codes[parcel].typed, extension, confirm)
+
+    def voucher(self, booking: str, gen: int = 1, *, ends_s: int = 30 * DAY, **changed: Any) -> str:
+        """What the customer's phone shows, valid until ``ends_s`` from now."""
+        now = int(self.clock.wall())
+        claims = {"iss": "hub", "aud": NODE.audience, "booking": booking, "gen": gen}
+        members: dict[str, Any] = claims | {"nbf": now - DAY, "exp": now + ends_s} | changed
+        return vouchers.sign_voucher(Voucher(**members), HUB).decode()
+
+    async def show(self, token: str, *, confirm: bool = False) -> Accepted | str:
+        """The customer holds a QR before the scanner: accepted, or the reason why not."""
+        answer = await self.service.collect_by_voucher(token, confirm)
+        return answer if isinstance(answer, Accepted) else answer.reason.value
 
     async def accepted(self, parcel: str, *, confirm: bool = False) -> Accepted:
         answer = await self.type(parcel, confirm=confirm)

@@ -35,6 +35,8 @@ def test_names_that_consumers_already_read():
         "locker.code.accepted",
         "locker.code.refused",
         "locker.badge.refused",
+        "locker.voucher.accepted",
+        "locker.voucher.refused",
         "locker.unlock.requested",
         "locker.unlock.unsent",
         "locker.door.opened",

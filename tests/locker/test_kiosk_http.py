@@ -108,6 +108,14 @@ class TestCollect:
         answer = await page.post("/api/collect", json={"code": CODE})
         assert (answer.status_code, answer.json()) == (status, {"reason": reason, "retry_after": None})
 
+    async def test_a_voucher_is_shown_instead_of_a_code_and_never_beside_one(
+        self, page: httpx.AsyncClient, desk: ScriptedDesk
+    ) -> None:
+        answer = await page.post("/api/collect", json={"voucher": "a.b.c", "confirm": True})
+        assert (answer.status_code, desk.asked) == (202, [("voucher", "a.b.c", True)])
+        for body in ({}, {"code": CODE, "voucher": "a.b.c"}, {"voucher": "a.b.c", "extension": "0042"}):
+            assert (await page.post("/api/collect", json=body)).status_code == 400
+
     async def test_a_wait_says_for_how_long(self, page: httpx.AsyncClient, desk: ScriptedDesk) -> None:
         desk.answer = Refused(Reason.WAIT, 11.5)
         answer = await page.post("/api/collect", json={"code": CODE})
