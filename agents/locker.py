@@ -62,6 +62,9 @@ POLL_LIMIT_S = 30.0
 UPKEEP_LIMIT_S = 60.0
 """A slow card may sync for seconds; a minute without a commit means that nothing can be kept."""
 TOKEN_BYTES = 32
+RECEIPT_S = 60.0
+"""From a consumer's last signed receipt until the kiosk takes it to be out of reach. A deposit's first event is sealed
+within 2 s, so that where all is well its receipt has come before a person has shut the door."""
 
 
 class LockerAgent:
@@ -76,6 +79,7 @@ class LockerAgent:
         self._supervisor = Supervisor(self._clock, random.random, self._health)
         self._trust = read_trust(settings, base)
         self._place = Place(base / settings.store.directory / "state.db")
+        self._links: RoleLinkDesk | None = None
         store = settings.store
         self._limits = Limits(store.max_mib * _MIB, store.reserve_mib * _MIB, store.audit_days * 86_400.0)
 
@@ -139,7 +143,7 @@ class LockerAgent:
             push=push,
         )
         await downlink.desired.load()
-        link_desk = self._link_desk(journal, issuers, downlink, cabinet)
+        link_desk = self._links = self._link_desk(journal, issuers, downlink, cabinet)
         server = LinkServer(self._base / self._settings.link.socket, link_desk, uids=_uids(self._settings), clock=clock)
         journal.on_growth = server.wake
         await self._recover(service, downlink, store)
@@ -178,11 +182,16 @@ class LockerAgent:
             store=store,
             sessions=Sessions(os.urandom),
             clock=clock,
-            hasher=trust.hasher,
             issue=self._make_code,
-            readers=Readers(read_badge, read_voucher),
+            readers=Readers(trust.hasher, read_badge, read_voucher),
+            offline=self._offline,
             background=lambda name, work: self._supervisor.spawn(name, work, fatal=True),
         )
+
+    def _offline(self) -> bool:
+        """Whether no consumer has signed for anything lately: presence is the broker's word, a receipt is signed."""
+        last = None if self._links is None else self._links.receipt_at
+        return last is None or self._clock.mono() - last > RECEIPT_S
 
     def _make_code(self, taken: Callable[[bytes], bool], parcel: str) -> IssuedCode:
         trust = self._trust

@@ -203,9 +203,9 @@ class Bench:
             store=self.store,
             sessions=Sessions(os.urandom),
             clock=self.clock,
-            hasher=self.hasher,
             issue=_never,
-            readers=Readers(_never, _never),
+            readers=Readers(self.hasher, _never, _never),
+            offline=lambda: False,
             background=self.spawn,
         )
         boards = SerialBoards(self.port, self.clock, [Wiring(0)], BUS)

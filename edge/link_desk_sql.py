@@ -125,6 +125,8 @@ class RoleLinkDesk:
         self._unsendable = UnsendableBook()
         self._one_offer = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal-reader")
+        self.receipt_at: float | None = None
+        """Monotonic seconds when a consumer's signed receipt last came, None for never in this run."""
         self.refused: dict[str, int] = {}
         """Acks and documents that were not believed, by reason."""
 
@@ -183,6 +185,8 @@ class RoleLinkDesk:
         except VerificationError as error:
             return await self._held_answer(request.n, error.reason, ())
         outcome = await self._journal.write(lambda transaction: apply_ack(transaction, ack.iss, ack))
+        if not outcome.refused:
+            self.receipt_at = clock.mono()
         return await self._held_answer(request.n, outcome.refused, outcome.want)
 
     async def _heed_broker(self, request: Passed | Unsendable) -> str:

@@ -39,6 +39,7 @@ class Purpose(enum.Enum):
 PURPOSES: Final[dict[Cause, Purpose]] = {
     Cause.CODE: Purpose.RELEASE,
     Cause.VOUCHER: Purpose.RELEASE,
+    Cause.GROUP: Purpose.RELEASE,
     Cause.COURIER: Purpose.DEPOSIT,
     Cause.COMMAND: Purpose.LOOK,
 }

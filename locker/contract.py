@@ -32,6 +32,7 @@ from locker.contract_parcels import (
     Deposited,
     DepositWithdrawn,
     ParcelRemoved,
+    VisitContinued,
     VoucherAccepted,
     VoucherRefused,
 )
@@ -84,6 +85,7 @@ __all__ = [
     "Reason",
     "UnlockRequested",
     "UnlockUnsent",
+    "VisitContinued",
     "VoucherAccepted",
     "VoucherRefused",
     "Word",
@@ -101,6 +103,7 @@ _EVENTS: Final[tuple[type[Event], ...]] = (
     CodeRefused,
     VoucherAccepted,
     VoucherRefused,
+    VisitContinued,
     BadgeRefused,
     UnlockRequested,
     UnlockUnsent,

@@ -131,6 +131,18 @@ class VoucherRefused(Event, frozen=True, kw_only=True):
     count: Annotated[int, msgspec.Meta(ge=1)]
 
 
+class VisitContinued(Event, frozen=True, kw_only=True):
+    """A customer who was just handed a parcel, in the session ``before``, is handed another one of the same group."""
+
+    TYPE = "locker.visit.continued"
+    SUBJECT = "parcel"
+    parcel: Id
+    door: DoorName
+    session: Id
+    attempt: Id
+    before: Id
+
+
 class BadgeRefused(Event, frozen=True, kw_only=True):
     """Badges or PINs refused for one cause in one minute. ``cause`` says more than the courier at the kiosk is told."""
 

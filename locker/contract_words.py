@@ -82,6 +82,8 @@ class Cause(enum.Enum):
 
     CODE = "code"
     VOUCHER = "voucher"
+    GROUP = "group"
+    """The customer at the door before has another parcel here."""
     COURIER = "courier"
     COMMAND = "command"
 

@@ -30,8 +30,6 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """Whether new deposits are taken at this hour."""
     shut: frozenset[str] = frozenset()
     """Doors that the operator wants no deposit behind."""
-    too_small: frozenset[str] = frozenset()
-    """Doors behind which it did not fit."""
 
 
 _AWAITED = (BookingState.EXPECTED, BookingState.STORED)

@@ -27,11 +27,12 @@ Issue = Callable[[Callable[[bytes], bool], str], IssuedCode]
 """Makes a code for a parcel; the first argument says whether a plain hash is taken."""
 
 
-def issue_code(ledger: Ledger, found: Parcel, issue: Issue, expires: float | None) -> None:
-    """A new code for the parcel, sealed for the hub; one that it had is dead from here on."""
+def issue_code(ledger: Ledger, found: Parcel, issue: Issue, expires: float | None) -> str:
+    """A new code for the parcel, sealed for the hub; one that it had is dead from here on. Returns it as sealed."""
     code = issue(lambda digest: ledger.find_code(digest) is not None, found.parcel)
     ledger.save_code(found.parcel, code.hashes)
     tell(
         ledger,
         contract.CodeIssued(parcel=found.parcel, door=found.door, kid=code.kid, sealed=code.sealed, expires=expires),
     )
+    return code.sealed

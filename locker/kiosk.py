@@ -73,8 +73,15 @@ class SessionView(msgspec.Struct, frozen=True):
     door: str
     state: SessionState
     opened: bool
+    count: int = 1
+    """How many parcels lie behind the door, or are put there."""
+    carry: str = ""
+    """After a deposit that nobody far away knows of yet: the sealed codes, a space between them, as a QR for the
+    courier's phone to carry. Only the hub opens them."""
+    shut: Literal["", "chime", "alarm"] = ""
+    """The door has stood open for longer than anybody needs, or for so long that staff are told."""
     next: Literal["", "collect", "deposit"] = ""
-    """Another door belongs to this visit: it opens by ``POST /api/sessions/{id}/next``."""
+    """Once the door is closed: another one belongs to the same visit, and ``POST /api/sessions/{id}/next`` opens it."""
 
     @property
     def awaits_word(self) -> bool:
@@ -189,16 +196,16 @@ class Desk(Protocol):
         """Every door, in the order of their names."""
         ...
 
+    async def next(self, session: str) -> Accepted | Refused | None:
+        """Open the door that the session's ``next`` promises; None if the session is not known (any more)."""
+        ...
+
     async def end(self, session: str, word: Word) -> SessionView | None:
         """The person at the kiosk is through with the session; returns it as it then stands, None if not known.
 
         A jammed or unknown session ends at once. While the door is open the session goes on until it closes: an open
         door stays open whatever a page says. Where the word is that it cannot be shut, the session ends all the same.
         """
-        ...
-
-    async def next(self, session: str) -> Accepted | Refused | None:
-        """Open the other door that belongs to this visit; None if the session is not known, or there is none."""
         ...
 
 

@@ -136,7 +136,7 @@ class _Api:
 
     async def next(self, request: Request) -> Response:
         verdict = await self._desk.next(request.path_params["session"])
-        return reply(404, "no_such_session") if verdict is None else _verdict(verdict)
+        return _view(None) if verdict is None else _verdict(verdict)
 
     async def watch(self, ws: WebSocket) -> None:
         """Send the session and its changes as JSON text, then close with 1000; what the page sends closes with 1003."""

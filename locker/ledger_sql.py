@@ -272,6 +272,9 @@ class SqlLedger(SqlCodes):
         rows = self._sql.execute(f"{_BOOKING} WHERE state = ? ORDER BY since", (state.value,))
         return [_booking_of(row) for row in rows]
 
+    def group(self, group: str) -> list[Booking]:
+        return [_booking_of(row) for row in self._sql.execute(f"{_BOOKING} WHERE grouped = ? ORDER BY since", (group,))]
+
     def note_remote_opening(self) -> None:
         self._sql.execute("INSERT INTO remote_opening (running) VALUES (?)", (self.running(),))
 

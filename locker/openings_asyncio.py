@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
+
+import msgspec
 
 from edge.clock import Clock
 from edge.errors import LastmileError, StoreError
@@ -25,6 +27,7 @@ from locker.latch import Hook
 from locker.ledger import Ledger, Store, Unlocking
 from locker.pickup_code import BUSY_RETRY, Refusal
 from locker.sessions_asyncio import Sessions
+from locker.settling import Closed
 
 T = TypeVar("T")
 
@@ -32,8 +35,23 @@ Choose = Callable[[Ledger, Attempt], "str | Refusal"]
 """In one transaction: choose a door and announce its pulse, or refuse."""
 Ended = Callable[[Done], Awaitable[None]]
 
+
+class Offer(msgspec.Struct, frozen=True):
+    """Another door that belongs to the same visit: what the page calls it, what it is opened for, how it is chosen."""
+
+    next: Literal["collect", "deposit"]
+    purpose: Purpose
+    choose: Choose
+
+
+Follow = Callable[[Ledger, Closed], Offer | None]
+"""In the transaction that settles a closed door: what its visit goes on with."""
+
 RETRY_S = 1.0
 """Between two tries to keep what has already happened at a door, while the disk refuses."""
+NEXT_S = 120.0
+"""The next door of a visit is opened without a new proof for so long: time to put a parcel down and turn round. Whoever
+begins anything else at this locker ends it earlier, so that no stranger is handed the rest."""
 WORD_S = badges.OWN_DEPOSIT
 """A courier's deposit that ended unknown waits so long for the word whether the parcel is inside."""
 
@@ -42,6 +60,8 @@ _SHOWN = {
     Outcome.UNSENT: SessionState.JAMMED,
     Outcome.UNKNOWN: SessionState.UNKNOWN,
 }
+
+_SHUT = {Happening.CHIME: "chime", Happening.AJAR: "alarm"}
 
 _KINDS = {
     Purpose.RELEASE: SessionKind.COLLECT,
@@ -54,7 +74,8 @@ class Openings:
     """Attempts to open a door, with the session that each belongs to, from the question to the outcome.
 
     ``issue`` makes codes. ``hold_s`` says how long a parcel without a booking of its own waits. ``background`` runs a
-    task to its end; one that dies ends the process, and ``recover`` takes over.
+    task to its end; one that dies ends the process, and ``recover`` takes over. ``follow`` says what a visit
+    goes on with, ``offline`` whether what is told now may reach nobody for a while.
     """
 
     def __init__(
@@ -65,6 +86,8 @@ class Openings:
         clock: Clock,
         issue: Issue,
         hold_s: Callable[[], float],
+        follow: Follow,
+        offline: Callable[[], bool],
         background: Callable[[str, Callable[[], Awaitable[None]]], None],
     ) -> None:
         self._store = store
@@ -72,6 +95,9 @@ class Openings:
         self._clock = clock
         self._issue = issue
         self._hold_s = hold_s
+        self._follow = follow
+        self._offline = offline
+        self._offer: tuple[str, Offer, float] | None = None
         self._background = background
         self._ended: dict[str, Ended] = {}
         self._under_way = 0  # attempts whose outcome is not kept yet
@@ -95,12 +121,14 @@ class Openings:
         """From the question to the outcome, in order: commit, answer, pulse and follow, commit."""
         attempt = self._new_attempt()
         try:
-            door = await self._commit(purpose, choose, attempt, answer)
-            if door is None:
+            chosen = await self._commit(purpose, choose, attempt, answer)
+            if chosen is None:
                 return
+            door, count = chosen
+            self._offer = None
             if ended is not None:
                 self._ended[attempt.attempt] = ended
-            self.sessions.begin(attempt.session, _KINDS[purpose], door)
+            self.sessions.begin(attempt.session, _KINDS[purpose], door, count)
             if purpose is Purpose.DEPOSIT and not await self._copied():
                 await self._conclude(door, attempt.attempt, Done(Outcome.UNSENT))
                 _tell(answer, Refused(Reason.OUT_OF_SERVICE))
@@ -114,11 +142,18 @@ class Openings:
 
     async def _commit(
         self, purpose: Purpose, choose: Choose, attempt: Attempt, answer: asyncio.Future[Accepted | Refused]
-    ) -> str | None:
-        """The door whose pulse is now announced; None where the answer is a refusal, or the disk did not take it."""
+    ) -> tuple[str, int] | None:
+        """The door whose pulse is now announced, and how many parcels are behind it; None where the answer is a
+        refusal, or the disk did not take it.
+        """
         need = Need.DEPOSIT if purpose is Purpose.DEPOSIT else Need.COLLECTION
+
+        def counted(ledger: Ledger) -> tuple[str, int] | Refusal:
+            door = choose(ledger, attempt)
+            return door if isinstance(door, Refusal) else (door, len(ledger.parcels_at(door)))
+
         try:
-            chosen = await self._store.write(lambda ledger: choose(ledger, attempt), need)
+            chosen = await self._store.write(counted, need)
         except LastmileError as error:
             if not answer.done():
                 answer.set_exception(error)
@@ -128,19 +163,26 @@ class Openings:
             return None
         return chosen
 
+    async def open_next(self, session: str) -> Accepted | Refused:
+        """Open the door that ``session`` was offered, while nobody has begun anything else."""
+        if self._offer is None or self._offer[0] != session or self._clock.mono() >= self._offer[2]:
+            return Refused(Reason.NOT_HERE)
+        _, offer, _ = self._offer
+        return await self.open_one(offer.purpose, offer.choose)
+
     async def recover(self, ended: Callable[[str, Done], Awaitable[None]]) -> list[str]:
         """After a crash, before the first reading: follow every attempt without outcome. Nothing is pulsed again.
 
         ``ended(jti, done)`` hears what became of a door that a command opened; returns the ids of these commands.
         """
         commands = []
-        for each in await self._store.write(lambda ledger: ledger.open_unlockings()):
+        for each, count in await self._store.write(_unfinished):
             if each.door not in self.cabinet.compartments:
                 continue
             if each.cause is Cause.COMMAND:
                 commands.append(each.cause_id)
                 self._ended[each.attempt] = functools.partial(ended, each.cause_id)
-            self.sessions.begin(each.session, _KINDS[PURPOSES[each.cause]], each.door)
+            self.sessions.begin(each.session, _KINDS[PURPOSES[each.cause]], each.door, count)
             outcome = self.cabinet.resume(each.door, Hook(each.before))
             self._under_way += 1
             self._background(f"recover-{each.door}", functools.partial(self._find_out, each, outcome))
@@ -165,9 +207,14 @@ class Openings:
 
     async def _said(self, view: SessionView, word: Word) -> bool:
         """Keep the word; False where somebody else is at that door by now."""
-        kept = await self._keep_at(view.door, lambda ledger: saying.told(ledger, view.door, view.session, word))
-        if kept and view.kind is SessionKind.DEPOSIT and word in saying.ANOTHER:
-            self.sessions.move(view.session, view.state, "deposit")
+
+        def keep(ledger: Ledger) -> tuple[bool, Offer | None]:
+            closed = saying.told(ledger, view.door, view.session, word)
+            return closed is not None, None if closed is None else self._follow(ledger, closed)
+
+        kept, offer = await self._keep_at(view.door, keep)
+        if offer is not None:
+            self.offer(view.session, offer)
         return kept
 
     async def heard(self, door: str, happening: Happening) -> None:
@@ -178,6 +225,9 @@ class Openings:
             await self._heard_closed(door, seen_open=happening is Happening.CLOSED)
         elif happening is not Happening.CHIME:
             await self._keep_at(door, lambda ledger: settling.noticed(ledger, door, happening))
+        if happening in _SHUT:
+            for view in self.sessions.at(door):
+                self.sessions.note(view.session, shut=_SHUT[happening])
 
     async def _heard_open(self, door: str) -> None:
         unlocking = await self._keep_at(door, lambda ledger: settling.door_opened(ledger, door))
@@ -197,17 +247,23 @@ class Openings:
 
     async def _settle_closed(self, door: str, *, seen_open: bool) -> None:
         item = self.cabinet.reading(door).item
-        await self._keep_at(
-            door,
-            lambda ledger: settling.door_closed(
-                ledger,
-                door,
-                seen_open=seen_open,
-                item=item,
-                issue=self._issue,
-                hold_s=self._hold_s(),
-            ),
-        )
+
+        def settle(ledger: Ledger) -> tuple[Closed, Offer | None]:
+            closed = settling.door_closed(
+                ledger, door, seen_open=seen_open, item=item, issue=self._issue, hold_s=self._hold_s()
+            )
+            return closed, self._follow(ledger, closed)
+
+        closed, offer = await self._keep_at(door, settle)
+        if closed.sealed and self._offline():
+            self.sessions.note(closed.session, carry=" ".join(closed.sealed))
+        if offer is not None:
+            self.offer(closed.session, offer)
+
+    def offer(self, session: str, offer: Offer) -> None:
+        """What the visit of ``session`` may go on with."""
+        self._offer = (session, offer, self._clock.mono() + NEXT_S)
+        self.sessions.note(session, next=offer.next)
 
     def _new_attempt(self) -> Attempt:
         return Attempt(attempt=self.sessions.new_id(), session=self.sessions.new_id(), before=Hook.UNKNOWN)
@@ -280,6 +336,10 @@ class Openings:
             return result
 
         return await self._keep(with_snapshot)
+
+
+def _unfinished(ledger: Ledger) -> list[tuple[Unlocking, int]]:
+    return [(each, len(ledger.parcels_at(each.door))) for each in ledger.open_unlockings()]
 
 
 def _tell(answer: asyncio.Future[Accepted | Refused], what: Accepted | Refused) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from locker import contract, settling
 from locker.announcing import PURPOSES, Purpose, tell
 from locker.contract import BlockCause, Word
 from locker.ledger import Ledger, Unlocking
 from locker.parcel import ParcelState
+from locker.settling import Closed
 
 ANOTHER: Final = frozenset({Word.DOES_NOT_FIT, Word.NOT_EMPTY, Word.WILL_NOT_CLOSE})
 """Words after which a deposit goes on behind another door."""
@@ -16,23 +19,27 @@ ANOTHER: Final = frozenset({Word.DOES_NOT_FIT, Word.NOT_EMPTY, Word.WILL_NOT_CLO
 _BLOCKS: Final = {Word.NOT_EMPTY: BlockCause.NOT_EMPTY, Word.WILL_NOT_CLOSE: BlockCause.WILL_NOT_CLOSE}
 
 
-def told(ledger: Ledger, door: str, session: str, word: Word) -> bool:
-    """Keep what was said, and block the compartment if it was bad. False: nobody of ``session`` is at the door now.
+def told(ledger: Ledger, door: str, session: str, word: Word) -> Closed | None:
+    """Keep what was said, and block the compartment if it was bad. None: nobody of ``session`` is at the door now.
+
+    Returns what is over at this door by that word: nothing, as long as it is waited for to close.
 
     Kept, so that a crash before the door closes does not turn a parcel that was taken along into one that is inside.
     """
     unlocking = ledger.unlocking(door)
     if unlocking is None or unlocking.session != session:
-        return False
+        return None
+    said = Closed(door=door, session=session, cause=None)
     if word.value == unlocking.word:
-        return True
+        return said
     ledger.note_word(unlocking.attempt, word)
     tell(ledger, contract.DoorTold(door=door, session=session, word=word, parcel=unlocking.parcel))
     if word in _BLOCKS:
         settling.block(ledger, door, _BLOCKS[word])
     if word is Word.WILL_NOT_CLOSE and is_deposit(unlocking):
         _take_back(ledger, door, session)
-    return True
+        return msgspec.structs.replace(said, cause=unlocking.cause, word=word)
+    return said
 
 
 def is_deposit(unlocking: Unlocking) -> bool:

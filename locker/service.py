@@ -14,7 +14,7 @@ import msgspec
 from edge.clock import Clock
 from edge.errors import StoreFull, VerificationError
 from edge.voucher import Voucher
-from locker import announcing, depositing, vouchers
+from locker import announcing, depositing, grouping, saying, vouchers
 from locker.admission_asyncio import Admission
 from locker.announcing import Attempt, Purpose
 from locker.badge import Badge
@@ -27,14 +27,13 @@ from locker.depositing import Asked
 from locker.desired import Wishes, utc
 from locker.door import Done, Happening
 from locker.issuing import Issue
-from locker.kiosk import Accepted, DoorView, Refused, SessionState, SessionView
+from locker.kiosk import Accepted, DoorView, Refused, SessionView
 from locker.ledger import Ledger, Store
-from locker.openings_asyncio import Ended, Openings
-from locker.pickup_code import BUSY_RETRY, CodeHasher, Refusal, parse
+from locker.openings_asyncio import Choose, Ended, Offer, Openings
+from locker.pickup_code import CodeHasher, Refusal, parse
 from locker.sessions_asyncio import Sessions
+from locker.settling import Closed
 
-KEPT_DEPOSITS = 8
-"""Deposits that may still need another door: one is under way at a time, and its courier decides at once."""
 SCANNED = "scan:"
 """Begins a reference to what a scanner has read; the page never holds the thing itself."""
 
@@ -67,10 +66,11 @@ class Terms(msgspec.Struct, frozen=True):
 class Readers(msgspec.Struct, frozen=True):
     """What proves the things that people show. Each raises ``VerificationError``.
 
-    ``badge`` and ``voucher`` verify the signature and all that needs no ledger. ``resolve`` tells what a reference to
-    a scan stands for.
+    ``badge`` and ``voucher`` verify the signature and all that needs no ledger, a typed code is found by its hash.
+    ``resolve`` tells what a reference to a scan stands for.
     """
 
+    hasher: CodeHasher
     badge: Callable[[str], Mapping[str, Any]]
     voucher: Callable[[str], Voucher]
     resolve: Callable[[str], str] = _nothing_scanned
@@ -83,8 +83,8 @@ class Readers(msgspec.Struct, frozen=True):
 class LockerService:
     """``locker.kiosk.Desk``, and the answer to the command ``open``.
 
-    ``issue`` makes codes. ``background`` runs a task to its end; one that dies ends the process, and ``recover`` takes
-    over.
+    ``issue`` makes codes. ``offline``: what is told now may reach nobody for a while. ``background`` runs a task to its
+    end; one that dies ends the process, and ``recover`` takes over.
     """
 
     def __init__(
@@ -94,17 +94,16 @@ class LockerService:
         store: Store,
         sessions: Sessions,
         clock: Clock,
-        hasher: CodeHasher,
         issue: Issue,
         readers: Readers,
+        offline: Callable[[], bool],
         background: Callable[[str, Callable[[], Awaitable[None]]], None],
     ) -> None:
         self.terms = terms
         """Exchanged whole when the operator wants others."""
         self._clock = clock
-        self._hasher = hasher
-        self._deposits: dict[str, Asked] = {}
-        """What was asked for, by session, for whoever needs another door for it."""
+        self._last_asked: tuple[str, Asked | None] = ("", None)
+        """The last deposit by its session, for a courier who needs another door for it: one is under way at a time."""
         self._store = store
         self._readers = readers
         self._admission = Admission(store, clock, readers.badge)
@@ -114,6 +113,8 @@ class LockerService:
             clock=clock,
             issue=issue,
             hold_s=lambda: self.terms.hold_s,
+            follow=self._what_follows,
+            offline=offline,
             background=background,
         )
         self.cabinet: Cabinet
@@ -127,7 +128,9 @@ class LockerService:
         typed = parse(code, extension)
 
         def verdict(ledger: Ledger, attempt: Attempt) -> str | Refusal:
-            return judge_code(ledger, typed, hasher=self._hasher, doors=self._doors(), attempt=attempt, confirm=confirm)
+            return judge_code(
+                ledger, typed, hasher=self._readers.hasher, doors=self._doors(), attempt=attempt, confirm=confirm
+            )
 
         return await self.openings.open_one(Purpose.RELEASE, verdict)
 
@@ -144,6 +147,27 @@ class LockerService:
             return vouchers.judge_voucher(ledger, shown, doors=self._doors(), attempt=attempt, confirm=confirm)
 
         return await self.openings.open_one(Purpose.RELEASE, verdict)
+
+    def _what_follows(self, ledger: Ledger, closed: Closed) -> Offer | None:
+        """After a door: the customer's other parcels, or another compartment for what did not go in."""
+        if closed.word in saying.ANOTHER and closed.cause is Cause.COURIER:
+            return self._another_door(closed)
+        doors = self._doors()
+        group = grouping.rest_of(ledger, closed, doors)
+        if not group:
+            return None
+
+        def choose(ledger: Ledger, attempt: Attempt) -> str | Refusal:
+            return grouping.judge_next(ledger, group, closed.session, doors=doors, attempt=attempt)
+
+        return Offer("collect", Purpose.RELEASE, choose)
+
+    async def next(self, session: str) -> Accepted | Refused | None:
+        """Whoever was just at a door is shown to the next one that belongs to the same visit."""
+        try:
+            return await self.openings.open_next(session) if self.session(session) is not None else None
+        except StoreFull:
+            return Refused(Reason.OUT_OF_SERVICE)
 
     def _doors(self) -> Doors:
         return Doors(self.cabinet.serviceable, self.cabinet.standing)
@@ -176,34 +200,25 @@ class LockerService:
             return Refused(Reason.OUT_OF_SERVICE)
 
     async def _place(self, asked: Asked) -> Accepted | Refused:
-        answer = await self.openings.open_one(
-            Purpose.DEPOSIT,
-            lambda ledger, attempt: depositing.place(ledger, asked, self.cabinet.candidate, attempt),
-        )
-        if isinstance(answer, Accepted):
-            self._deposits[answer.session] = asked
-            while len(self._deposits) > KEPT_DEPOSITS:
-                del self._deposits[next(iter(self._deposits))]
-        return answer
+        return await self.openings.open_one(Purpose.DEPOSIT, self._choose_for(asked))
 
-    async def next(self, session: str) -> Accepted | Refused | None:
-        """The same visit goes on at another door: a deposit, where the compartment would not do."""
-        view = self.openings.sessions.view(session)
-        asked = self._deposits.get(session)
-        if view is None or view.next != "deposit" or asked is None:
+    def _choose_for(self, asked: Asked) -> Choose:
+        def choose(ledger: Ledger, attempt: Attempt) -> str | Refusal:
+            chosen = depositing.place(ledger, asked, self.cabinet.candidate, attempt)
+            self._last_asked = (attempt.session, asked)
+            return chosen
+
+        return choose
+
+    def _another_door(self, closed: Closed) -> Offer | None:
+        """The deposit goes on behind another door; what was too large for the largest has none."""
+        session, asked = self._last_asked
+        size: Size | None = asked.size if asked is not None else None
+        if closed.word is Word.DOES_NOT_FIT:
+            size = self.cabinet.of(closed.door).size.larger
+        if session != closed.session or asked is None or size is None:
             return None
-        if view.state is not SessionState.ENDED:
-            return Refused(Reason.BUSY, BUSY_RETRY)
-        if view.door in asked.too_small:
-            larger = self.cabinet.of(view.door).size.larger
-            if larger is None:
-                return Refused(Reason.NO_ROOM)
-            asked = msgspec.structs.replace(asked, size=larger)
-        del self._deposits[session]
-        try:
-            return await self._place(asked)
-        except StoreFull:
-            return Refused(Reason.OUT_OF_SERVICE)
+        return Offer("deposit", Purpose.DEPOSIT, self._choose_for(msgspec.structs.replace(asked, size=size)))
 
     async def open_by_command(
         self,
@@ -240,12 +255,8 @@ class LockerService:
         await self.openings.heard(door, happening)
 
     async def end(self, session: str, word: Word) -> SessionView | None:
-        """``Openings.end``; a deposit that does not fit goes on with what is larger."""
-        view = await self.openings.end(session, word)
-        asked = self._deposits.get(session)
-        if view is not None and asked is not None and view.next and word is Word.DOES_NOT_FIT:
-            self._deposits[session] = msgspec.structs.replace(asked, too_small=asked.too_small | {view.door})
-        return view
+        """``Openings.end``."""
+        return await self.openings.end(session, word)
 
     # -- what the page may look at ---------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Literal
+from typing import Any
 
 import msgspec
 
@@ -26,9 +26,9 @@ class Sessions:
     def new_id(self) -> str:
         return self._random(12).hex()
 
-    def begin(self, session: str, kind: SessionKind, door: str) -> None:
-        """A door is about to be opened for ``session``."""
-        self._put(SessionView(session, kind, door, SessionState.UNLOCKING, opened=False))
+    def begin(self, session: str, kind: SessionKind, door: str, count: int) -> None:
+        """A door with ``count`` parcels is about to be opened for ``session``."""
+        self._put(SessionView(session, kind, door, SessionState.UNLOCKING, opened=False, count=count))
         while len(self._views) > KEPT:
             oldest = next(iter(self._views))
             del self._views[oldest], self._changed[oldest]
@@ -40,12 +40,19 @@ class Sessions:
         """The sessions at ``door`` that have not ended."""
         return [view for view in self._views.values() if view.door == door and view.state is not SessionState.ENDED]
 
-    def move(self, session: str, state: SessionState, following: Literal["", "collect", "deposit"] = "") -> None:
-        """Tell how far it has come, and what ``next`` opens. An ended or unknown session stays as it is."""
+    def move(self, session: str, state: SessionState) -> None:
+        """Tell how far it has come. An ended or unknown session stays as it is."""
         view = self._views.get(session)
         if view is not None and view.state is not SessionState.ENDED:
             opened = view.opened or state is SessionState.OPEN
-            self._put(msgspec.structs.replace(view, state=state, opened=opened, next=following or view.next))
+            shut = "" if state is SessionState.CLOSED else view.shut
+            self._put(msgspec.structs.replace(view, state=state, opened=opened, shut=shut))
+
+    def note(self, session: str, **more: Any) -> None:
+        """Tell more of a session that goes on: its ``shut``, ``carry`` or ``next``."""
+        view = self._views.get(session)
+        if view is not None and view.state is not SessionState.ENDED:
+            self._put(msgspec.structs.replace(view, **more))
 
     async def watch(self, session: str) -> AsyncIterator[SessionView]:
         """The session as it stands, then as it changes, until it has ended."""

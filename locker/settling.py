@@ -17,7 +17,7 @@ from locker.announcing import PURPOSES, Purpose, tell
 from locker.booking import TRANSITIONS as BOOKINGS
 from locker.booking import BookingInput
 from locker.compartment import CompartmentInput, LedgerState
-from locker.contract import BlockCause, BookingChange, DoorState, Doubt, Event, Word
+from locker.contract import BlockCause, BookingChange, Cause, DoorState, Doubt, Event, Word
 from locker.door import DEFAULT_TIMES, Done, Happening, Outcome
 from locker.issuing import Issue, issue_code
 from locker.latch import Hook, Reading
@@ -113,8 +113,25 @@ def withdraw(ledger: Ledger, parcel_id: str, door: str, session: str) -> None:
         _empty_compartment(ledger, door)
 
 
-def door_closed(ledger: Ledger, door: str, *, seen_open: bool, item: bool | None, issue: Issue, hold_s: float) -> str:
-    """The door is closed again; completes whatever it was opened for. Returns the session it belonged to, "" for none.
+class Closed(msgspec.Struct, frozen=True, kw_only=True):
+    """What the closing of a door has completed.
+
+    ``session`` is "" and ``cause`` None where nobody had asked for the door. ``collected`` are the parcels that are
+    gone with their customer, ``sealed`` the codes that were issued for what was put in. ``word`` is what was said.
+    """
+
+    door: str
+    session: str
+    cause: Cause | None
+    word: Word = Word.NONE
+    collected: tuple[str, ...] = ()
+    sealed: tuple[str, ...] = ()
+
+
+def door_closed(
+    ledger: Ledger, door: str, *, seen_open: bool, item: bool | None, issue: Issue, hold_s: float
+) -> Closed:
+    """The door is closed again; completes whatever it was opened for.
 
     ``seen_open`` is false when the door is only found closed, after a time without readings. ``item`` is what the
     infrared sensor sees, None without one.
@@ -126,15 +143,23 @@ def door_closed(ledger: Ledger, door: str, *, seen_open: bool, item: bool | None
     released = [each for each in here if each.state is ParcelState.RELEASED]
     if released:
         _collected(ledger, door, released, session, item=item)
-    if unlocking is not None and not unlocking.ended:
-        return session
-    empty = unlocking is not None and Word(unlocking.word) in OUTSIDE
+    word = Word.NONE if unlocking is None else Word(unlocking.word)
+    empty = word in OUTSIDE
+    sealed: list[str] = []
+    over = unlocking is None or unlocking.ended
     for each in here:
-        if each.state is ParcelState.DEPOSITING and empty:
+        if over and each.state is ParcelState.DEPOSITING and empty:
             withdraw(ledger, each.parcel, door, session)
-        elif each.state is ParcelState.DEPOSITING:
-            deposited(ledger, each, session, issue=issue, hold_s=hold_s)
-    return session
+        elif over and each.state is ParcelState.DEPOSITING:
+            sealed += deposited(ledger, each, session, issue=issue, hold_s=hold_s)
+    return Closed(
+        door=door,
+        session=session,
+        cause=None if unlocking is None else unlocking.cause,
+        word=word,
+        collected=tuple(each.parcel for each in released),
+        sealed=tuple(sealed),
+    )
 
 
 def _named(here: list[Parcel], unlocking: Unlocking | None) -> str:
@@ -153,8 +178,8 @@ def _collected(ledger: Ledger, door: str, released: list[Parcel], session: str, 
     _empty_compartment(ledger, door)
 
 
-def deposited(ledger: Ledger, found: Parcel, session: str, *, issue: Issue, hold_s: float) -> None:
-    """The parcel is inside: hash and sealed code are kept in this same transaction."""
+def deposited(ledger: Ledger, found: Parcel, session: str, *, issue: Issue, hold_s: float) -> list[str]:
+    """The parcel is inside: hash and sealed code are kept in this same transaction. Returns the sealed code, if new."""
     _move_parcel(ledger, found.parcel, ParcelInput.DEPOSITED)
     booked = ledger.booking(found.parcel)
     expires = found.expires
@@ -166,8 +191,7 @@ def deposited(ledger: Ledger, found: Parcel, session: str, *, issue: Issue, hold
         contract.Deposited(parcel=found.parcel, door=found.door, session=session or "none", courier=found.courier),
     )
     move_booking(ledger, found.parcel, BookingInput.STORE, BookingChange.STORED, expires=expires)
-    if not found.coded:
-        issue_code(ledger, found, issue, expires)
+    return [] if found.coded else [issue_code(ledger, found, issue, expires)]
 
 
 def move_booking(

@@ -56,6 +56,10 @@ class ScriptedDesk:
         self.asked.append(("deposit", badge, pin, *bookings, size, low))
         return self._say(SessionKind.DEPOSIT)
 
+    async def next(self, session: str) -> Accepted | Refused | None:
+        self.asked.append(("next", session))
+        return self._say(self.views[session].kind) if session in self.views else None
+
     def session(self, session: str) -> SessionView | None:
         return self.views.get(session)
 
@@ -76,11 +80,6 @@ class ScriptedDesk:
                 yield told
         finally:
             self.unwatched.set()
-
-    async def next(self, session: str) -> Accepted | Refused | None:
-        self.asked.append(("next", session))
-        view = self.views.get(session)
-        return None if view is None or not view.next else self._say(SessionKind(view.next))
 
     async def end(self, session: str, word: Word) -> SessionView | None:
         self.asked.append(("end", session, word.value))

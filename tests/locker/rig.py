@@ -97,6 +97,7 @@ class LockerRig:
         self.hold_s = hold_s
         self.limits = Limits(reserve_bytes=reserve)
         self.codes: dict[str, PickupCode] = {}
+        self.offline = False
         self.scans: dict[str, str] = {}
         """What the scanner has read, by its reference."""
         self.step = 0.05
@@ -156,9 +157,9 @@ class LockerRig:
             store=self.store,
             sessions=Sessions(os.urandom),
             clock=self.clock,
-            hasher=self.hasher,
             issue=self.make_code,
-            readers=Readers(_read_badge, self.read_voucher, self.scans.__getitem__),
+            offline=lambda: self.offline,
+            readers=Readers(self.hasher, _read_badge, self.read_voucher, self.scans.__getitem__),
             background=self._spawn,
         )
 

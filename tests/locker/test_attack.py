@@ -81,7 +81,7 @@ class Siege:
             await self.rig.crash()
 
     async def load(self) -> None:
-        """A hundred parcels wait. Only their codes matter here, so they share eight doors; all behind one go together."""
+        """A hundred parcels wait. Only their codes matter here, so they share eight doors."""
         await self.rig.ledger_store.write(self._put)
 
     def _put(self, ledger: Ledger) -> None:
@@ -96,12 +96,12 @@ class Siege:
             )
             ledger.save_code(parcel, plain.of(code))
 
-    async def guess(self, page: httpx.AsyncClient, seconds: float) -> int:
+    async def guess(self, page: httpx.AsyncClient, seconds: float, at_once: int = AT_ONCE) -> int:
         """Every way, several at a time, whenever anything may be looked at. Returns the number of tries."""
         end, tries = self.rig.clock.mono() + seconds, 0
         while self.rig.clock.mono() < end:
             RUNNING[0] = self.rig.clock.mono() - self.began
-            wave = [self._code(page, plain=place % 2 == 0) for place in range(AT_ONCE)]
+            wave = [self._code(page, plain=place % 2 == 0) for place in range(at_once)]
             if self._dice.random() < 0.05:
                 wave.append(self._pin(page))
             tries += len(wave)
@@ -183,7 +183,7 @@ async def test_a_customer_collects_within_half_a_minute_after_a_thousand_hostile
     """And a second one while the guesser goes on at the other terminal, as fast as a person types."""
     async with siege.up() as page:
         await siege.load()
-        assert await siege.guess(page, 1_000 / AT_ONCE * PACE) >= 1_000
+        assert await siege.guess(page, 20 * PACE, at_once=50) >= 1_000
         assert await siege.collect(page, "p1") <= 30.0
         hostile = asyncio.create_task(siege._code(page, plain=False))
         assert await siege.collect(page, "p2") <= 30.0
@@ -191,7 +191,7 @@ async def test_a_customer_collects_within_half_a_minute_after_a_thousand_hostile
     assert len(siege.rig.bench.happened("opened")) == siege.honest == 2
 
 
-@pytest.mark.parametrize("hours", [0.5, pytest.param(26.0, marks=pytest.mark.long)])
+@pytest.mark.parametrize("hours", [0.2, pytest.param(26.0, marks=pytest.mark.long)])
 async def test_no_day_of_guessing_is_worth_more_than_one_in_a_hundred_thousand(siege: Siege, hours: float) -> None:
     """Also not across restarts: the agent is killed eight times, and each time the guesser is there at once."""
     for life in range(8):

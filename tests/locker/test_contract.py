@@ -37,6 +37,7 @@ def test_names_that_consumers_already_read():
         "locker.badge.refused",
         "locker.voucher.accepted",
         "locker.voucher.refused",
+        "locker.visit.continued",
         "locker.unlock.requested",
         "locker.unlock.unsent",
         "locker.door.opened",
@@ -46,6 +47,7 @@ def test_names_that_consumers_already_read():
         "locker.door.unknown",
         "locker.door.forced",
         "locker.door.ajar",
+        "locker.door.told",
         "locker.compartment.blocked",
         "locker.compartment.released",
     }

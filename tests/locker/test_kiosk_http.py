@@ -160,7 +160,28 @@ class TestSessions:
         await page.post("/api/collect", json={"code": CODE})
         await desk.move("s1", SessionState.OPEN)
         answer = await page.get("/api/sessions/s1")
-        assert answer.json() == {"session": "s1", "kind": "collect", "door": "A1", "state": "open", "opened": True}
+        assert answer.json() == {
+            "session": "s1",
+            "kind": "collect",
+            "door": "A1",
+            "state": "open",
+            "opened": True,
+            "count": 1,
+            "carry": "",
+            "shut": "",
+            "next": "",
+        }
+
+    async def test_the_next_door_of_a_visit_is_asked_for_by_its_session(
+        self, page: httpx.AsyncClient, desk: ScriptedDesk
+    ) -> None:
+        assert (await page.post("/api/sessions/none/next")).status_code == 404
+        await page.post("/api/collect", json={"code": CODE})
+        answer = await page.post("/api/sessions/s1/next")
+        assert (answer.status_code, desk.asked[-1]) == (202, ("next", "s1"))
+        desk.answer = Refused(Reason.NOT_HERE)
+        answer = await page.post("/api/sessions/s1/next")
+        assert (answer.status_code, answer.json()["reason"]) == (404, "not_here")
 
     async def test_a_session_nobody_knows_is_not_found(self, page: httpx.AsyncClient) -> None:
         for answer in (await page.get("/api/sessions/none"), await page.post("/api/sessions/none/end", json={})):

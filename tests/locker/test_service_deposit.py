@@ -21,8 +21,8 @@ async def rig(tmp_path: Path) -> AsyncIterator[LockerRig]:
         yield rig
 
 
-async def begun(rig: LockerRig, parcel: str, **how: Any) -> Accepted:
-    answer = await rig.deposit(parcel, **how)
+async def begun(rig: LockerRig, *parcels: str, **how: Any) -> Accepted:
+    answer = await rig.deposit(*parcels, **how)
     assert isinstance(answer, Accepted), answer
     return answer
 
@@ -317,3 +317,17 @@ async def test_an_expired_badge_is_turned_away_and_an_untrusted_clock_does_not_r
     rig.clock.step_wall(-5 * 3600)
     rig.clock.trust(False)
     assert await rig.deposit("p1") == Refused(Reason.NOT_ALLOWED)
+
+
+async def test_out_of_reach_the_couriers_phone_carries_the_sealed_codes_and_else_nothing_is_shown(
+    rig: LockerRig,
+) -> None:
+    for offline, carried in ((True, "sealed:p1 sealed:p2"), (False, "")):
+        rig.offline = offline
+        parcels = ("p1", "p2") if offline else ("p3", "p4")
+        accepted = await begun(rig, *parcels)
+        await rig.pass_time(1.0)
+        assert rig.view(accepted).carry == ""
+        rig.bench.shut(accepted.door)
+        await rig.pass_time(1.0)
+        assert (rig.view(accepted).state, rig.view(accepted).carry) == (SessionState.ENDED, carried)
