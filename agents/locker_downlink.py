@@ -29,7 +29,8 @@ from edge.refusals import EVERY_S, RefusalMeter
 from edge.result import Status
 from edge.time_command import TIME_RULES
 from edge.time_floor_sql import set_time
-from locker.commands import COMMANDS, Cancel, Clear, Expect, Extend, Open, Reissue, is_id
+from locker.bookings import Order
+from locker.commands import COMMANDS, Clear, Open, is_id
 from locker.desired import Wishes, read_wishes
 from locker.door import Done, Outcome
 from locker.office_asyncio import Office
@@ -120,6 +121,8 @@ def acts(service: LockerService, office: Office) -> dict[str, Act]:
         "expect": booking,
         "cancel": booking,
         "extend": booking,
+        "delegate": booking,
+        "revoke": booking,
         "reissue": booking,
     }
 
@@ -149,7 +152,7 @@ def _clear(office: Office) -> Act:
 def _book(office: Office) -> Act:
     async def act(command: Command, args: msgspec.Struct, take: Take, _: Ended) -> None:
         claims = command.claims
-        if not isinstance(args, Expect | Cancel | Extend | Reissue) or not is_id(claims.subject):
+        if not isinstance(args, Order) or not is_id(claims.subject):
             raise VerificationError("bad_args", "the subject is no booking id", remedy="name the booking by its id")
         await office.book(claims.subject, args, claims.rev or 0, _at_once(take))
 

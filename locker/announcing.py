@@ -38,6 +38,7 @@ class Purpose(enum.Enum):
 
 PURPOSES: Final[dict[Cause, Purpose]] = {
     Cause.CODE: Purpose.RELEASE,
+    Cause.DELEGATE: Purpose.RELEASE,
     Cause.VOUCHER: Purpose.RELEASE,
     Cause.GROUP: Purpose.RELEASE,
     Cause.COURIER: Purpose.DEPOSIT,

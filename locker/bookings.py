@@ -1,4 +1,4 @@
-"""What the commands for bookings do to the ledger: expect, cancel, extend, reissue.
+"""What the commands for bookings do to the ledger: expect, cancel, extend, delegate, revoke, reissue.
 
 Each is one transaction's work, in which its command and revision are spent as well; so each is in effect once. They
 raise ``VerificationError`` with a stable reason where the locker's own rules refuse them: then nothing was changed.
@@ -11,14 +11,14 @@ import msgspec
 from edge.claims import refused
 from locker.announcing import tell
 from locker.booking import EXPECTED_S, MAX_EXPECTED, BookingInput, BookingState, move
-from locker.commands import MAX_HOLD_HOURS, Cancel, Expect, Extend, Reissue
-from locker.contract import BookingChange, BookingChanged
-from locker.issuing import Issue, issue_code
-from locker.ledger import Booking, Ledger, Parcel
+from locker.commands import MAX_HOLD_HOURS, Cancel, Delegate, Expect, Extend, Reissue, Revoke
+from locker.contract import BookingChange, BookingChanged, CodeUse
+from locker.issuing import Issue, issue_code, issue_further_code
+from locker.ledger import Booking, HeldCode, Ledger, Parcel
 from locker.parcel import PRESENT, ParcelState
 from locker.settling import move_booking
 
-Order = Expect | Cancel | Extend | Reissue
+Order = Expect | Cancel | Extend | Delegate | Revoke | Reissue
 
 _HOUR = 3600.0
 
@@ -32,6 +32,10 @@ def carry_out(ledger: Ledger, booking: str, order: Order, rev: int, issue: Issue
             _cancel(ledger, booking, rev)
         case Extend(hours):
             _extend(ledger, booking, hours, rev)
+        case Delegate():
+            _delegate(ledger, booking, rev, issue)
+        case Revoke(which):
+            _revoke(ledger, booking, which, rev)
         case Reissue():
             _reissue(ledger, booking, rev, issue)
 
@@ -96,12 +100,32 @@ def _extend(ledger: Ledger, booking: str, hours: int, rev: int) -> None:
     tell(ledger, BookingChanged(booking=booking, change=BookingChange.EXTENDED, rev=rev, expires=expires))
 
 
-def _reissue(ledger: Ledger, booking: str, rev: int, issue: Issue) -> None:
+def _delegate(ledger: Ledger, booking: str, rev: int, issue: Issue) -> None:
+    here = _require_waiting(ledger, booking)
+    number = issue_further_code(ledger, here, issue)
+    tell(ledger, BookingChanged(booking=booking, change=BookingChange.DELEGATED, rev=rev, delegate=number))
+
+
+def _revoke(ledger: Ledger, booking: str, which: int, rev: int) -> None:
+    code = HeldCode(booking, CodeUse.PICKUP, which)
+    if code not in ledger.further_codes(booking, CodeUse.PICKUP):
+        raise refused("no_such_code", f"no delegate {which} of {booking} has a code", "nothing: it opens nothing")
+    ledger.forget_further_code(code)
+    tell(ledger, BookingChanged(booking=booking, change=BookingChange.REVOKED, rev=rev, delegate=which))
+
+
+def _require_waiting(ledger: Ledger, booking: str) -> Parcel:
+    """The parcel, waiting for its customer."""
     here = _parcel_here(ledger, booking)
     if here is None or not here.coded:
         raise refused("not_here", f"no parcel of {booking} waits for its customer", "wait until it is deposited")
     if here.state is ParcelState.RELEASED:
         raise refused("being_collected", f"the door of {booking} is open", "ask the customer")
+    return here
+
+
+def _reissue(ledger: Ledger, booking: str, rev: int, issue: Issue) -> None:
+    here = _require_waiting(ledger, booking)
     tell(ledger, BookingChanged(booking=booking, change=BookingChange.REISSUED, rev=rev, expires=here.expires))
     issue_code(ledger, here, issue, here.expires)
 

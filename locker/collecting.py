@@ -40,21 +40,24 @@ def judge_code(
         found = None if used is None else ledger.parcel(used.subject)
         return None if found is None else record_of(ledger, found, doors)
 
-    verdict = judge(typed, hasher=hasher, find=find, attempts=attempts, now=now_of(ledger), confirm=confirm)
+    verdict = judge(
+        typed, hasher=hasher, find=find, live=ledger.live_codes, attempts=attempts, now=now_of(ledger), confirm=confirm
+    )
     if verdict.attempts is not attempts:
         ledger.save_attempts(verdict.attempts)
     if isinstance(verdict.answer, Refusal):
         ledger.tally("code", verdict.answer.reason.value)
         return verdict.answer
-    grant = verdict.answer
+    grant, delegate = verdict.answer, 0 if used is None else used.which
     accepted = contract.CodeAccepted(
         parcel=grant.parcel,
         door=grant.door,
         session=attempt.session,
         attempt=attempt.attempt,
         confirmed=grant.confirmed,
+        delegate=delegate,
     )
-    return release(ledger, grant, accepted, Cause.CODE, doors=doors, attempt=attempt)
+    return release(ledger, grant, accepted, Cause.DELEGATE if delegate else Cause.CODE, doors=doors, attempt=attempt)
 
 
 def now_of(ledger: Ledger) -> Now:

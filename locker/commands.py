@@ -17,6 +17,9 @@ MAX_HOLD_HOURS = 2160
 MAX_TOGETHER = 8
 """Parcels that are put into one compartment at once: what a courier scans in one go, and the largest takes."""
 
+MAX_DELEGATES = 3
+"""People whom a customer can have sent at once, each with a code of their own."""
+
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 HoldHours = Annotated[int, msgspec.Meta(ge=1, le=MAX_HOLD_HOURS)]
@@ -68,8 +71,18 @@ class Extend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hours: HoldHours
 
 
+class Delegate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of ``delegate``: one more code, as a ``locker.code.issued``, for somebody whom the customer sends."""
+
+
+class Revoke(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of ``revoke``: the code of the delegate ``which`` is dead."""
+
+    which: Annotated[int, msgspec.Meta(ge=1, le=MAX_DELEGATES)]
+
+
 class Reissue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Arguments of ``reissue``: a new code, as a ``locker.code.issued``; the former one is dead."""
+    """Arguments of ``reissue``: a new code, as a ``locker.code.issued``; the former one and all delegates' are dead."""
 
 
 COMMANDS: Final[dict[str, Rule]] = {
@@ -78,6 +91,8 @@ COMMANDS: Final[dict[str, Rule]] = {
     "expect": Rule(Kind.BOOKING, BOOK, Expect),
     "cancel": Rule(Kind.BOOKING, BOOK, Cancel),
     "extend": Rule(Kind.BOOKING, BOOK, Extend),
+    "delegate": Rule(Kind.BOOKING, BOOK, Delegate),
+    "revoke": Rule(Kind.BOOKING, BOOK, Revoke),
     "reissue": Rule(Kind.BOOKING, BOOK, Reissue),
 }
 """Every command of a locker. The subject is the door, or the booking's id."""

@@ -57,6 +57,7 @@ class BookingChanged(Event, frozen=True, kw_only=True):
     """``rev`` is the revision of the command that asked for it, 0 where none did.
 
     ``hold_hours`` count from the deposit on; ``expires`` is until when a parcel that lies here is held, wall seconds.
+    ``delegate`` counts the codes for other people from 1; 0 where the change is about none of them.
     """
 
     TYPE = "locker.booking.changed"
@@ -66,12 +67,14 @@ class BookingChanged(Event, frozen=True, kw_only=True):
     rev: int = 0
     hold_hours: int | None = None
     expires: float | None = None
+    delegate: int = 0
 
 
 class CodeIssued(Event, frozen=True, kw_only=True):
     """A pickup code exists. ``sealed`` is a JWE of code and extension that only the hub's key ``kid`` opens.
 
-    ``expires``: wall seconds since 1970, None if the parcel may lie for good.
+    ``expires``: wall seconds since 1970, None if the parcel may lie for good. ``delegate``: 0 for the customer's own
+    code, which ends all that there were before; from 1 on for that of somebody whom the customer sends.
     """
 
     TYPE = "locker.code.issued"
@@ -81,10 +84,14 @@ class CodeIssued(Event, frozen=True, kw_only=True):
     kid: str
     sealed: str
     expires: float | None
+    delegate: int = 0
 
 
 class CodeAccepted(Event, frozen=True, kw_only=True):
-    """A code was right and its parcel is being released. ``confirmed``: after an unknown outcome, on renewed wish."""
+    """A code was right and its parcel is being released. ``confirmed``: after an unknown outcome, on renewed wish.
+
+    ``delegate`` as when the code was issued.
+    """
 
     TYPE = "locker.code.accepted"
     SUBJECT = "parcel"
@@ -93,6 +100,7 @@ class CodeAccepted(Event, frozen=True, kw_only=True):
     session: Id
     attempt: Id
     confirmed: bool = False
+    delegate: int = 0
 
 
 class CodeRefused(Event, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ import msgspec
 
 from locker import announcing, badge, compartment, contract, parcel, settling
 from locker.announcing import Attempt
+from locker.attempts import MAX_CODES
 from locker.badge import Badge, OwnDeposit, PinCharge, PinRefusal
 from locker.booking import BookingState
 from locker.commands import MAX_TOGETHER
@@ -77,6 +78,8 @@ def place(ledger: Ledger, asked: Asked, look: Look, attempt: Attempt) -> str | R
         settling.withdraw(ledger, found.parcel, found.door, attempt.session)
     if not asked.open:
         return Refusal(Reason.CLOSED)
+    if ledger.live_codes() + len(asked.bookings) > MAX_CODES:
+        return Refusal(Reason.NO_ROOM)
     return _place_new(ledger, asked, look, attempt)
 
 

@@ -6,9 +6,13 @@ from collections.abc import Callable
 
 import msgspec
 
+from edge.claims import refused
 from locker import contract
 from locker.announcing import tell
-from locker.ledger import Ledger, Parcel
+from locker.attempts import MAX_CODES, MAX_FURTHER
+from locker.commands import MAX_DELEGATES
+from locker.contract import CodeUse
+from locker.ledger import HeldCode, Ledger, Parcel
 from locker.pickup_code import CodeHashes
 
 
@@ -29,10 +33,37 @@ Issue = Callable[[Callable[[bytes], bool], str], IssuedCode]
 
 def issue_code(ledger: Ledger, found: Parcel, issue: Issue, expires: float | None) -> str:
     """A new code for the parcel, sealed for the hub; one that it had is dead from here on. Returns it as sealed."""
+    ledger.forget_code(found.parcel)
     code = issue(lambda digest: ledger.find_code(digest) is not None, found.parcel)
     ledger.save_code(found.parcel, code.hashes)
-    tell(
-        ledger,
-        contract.CodeIssued(parcel=found.parcel, door=found.door, kid=code.kid, sealed=code.sealed, expires=expires),
-    )
+    _tell(ledger, found, code, 0, expires)
     return code.sealed
+
+
+def issue_further_code(ledger: Ledger, found: Parcel, issue: Issue) -> int:
+    """One more code for the parcel, for somebody whom its customer sends. Returns its number.
+
+    Raises ``VerificationError``: ``too_many_delegates``, ``too_many_codes``.
+    """
+    taken = {code.which for code in ledger.further_codes(found.parcel, CodeUse.PICKUP)}
+    number = next((number for number in range(1, MAX_DELEGATES + 1) if number not in taken), None)
+    if number is None:
+        raise refused("too_many_delegates", f"{MAX_DELEGATES} others have a code", "revoke one of theirs")
+    require_room(ledger)
+    code = issue(lambda digest: ledger.find_code(digest) is not None, found.parcel)
+    ledger.save_further_code(HeldCode(found.parcel, CodeUse.PICKUP, number), code.hashes)
+    _tell(ledger, found, code, number, found.expires)
+    return number
+
+
+def require_room(ledger: Ledger) -> None:
+    """Raises ``VerificationError`` (``too_many_codes``) where one more beside the parcels' own is too many."""
+    if ledger.further_code_count() >= MAX_FURTHER or ledger.live_codes() >= MAX_CODES:
+        raise refused("too_many_codes", "guessing would become too easy", "revoke codes, or have parcels collected")
+
+
+def _tell(ledger: Ledger, found: Parcel, code: IssuedCode, delegate: int, expires: float | None) -> None:
+    issued = contract.CodeIssued(
+        parcel=found.parcel, door=found.door, kid=code.kid, sealed=code.sealed, expires=expires, delegate=delegate
+    )
+    tell(ledger, issued)

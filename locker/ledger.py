@@ -122,7 +122,7 @@ class Ledger(Protocol):
 
     def save_further_code(self, code: HeldCode, hashes: CodeHashes) -> None: ...
 
-    def further_codes(self, subject: str) -> list[HeldCode]: ...
+    def further_codes(self, subject: str, use: CodeUse) -> list[HeldCode]: ...
 
     def forget_further_code(self, code: HeldCode) -> None: ...
 
@@ -132,6 +132,10 @@ class Ledger(Protocol):
 
     def live_codes(self) -> int:
         """How many codes could open a door, or will once a deposit that has begun is complete."""
+        ...
+
+    def further_code_count(self) -> int:
+        """How many of the live codes are beside the parcels' own."""
         ...
 
     def voucher_gen(self, booking: str) -> int:

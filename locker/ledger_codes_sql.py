@@ -13,8 +13,8 @@ _PICKUP = CodeUse.PICKUP.value
 _FIND = f"""SELECT parcel, '{_PICKUP}', 0 FROM parcel WHERE plain = ?1 OR extended = ?1
             UNION ALL SELECT subject, "use", which FROM further_code WHERE plain = ?1 OR extended = ?1"""
 _PRESENT = tuple(state.value for state in PRESENT)
-_LIVE = f"""SELECT (SELECT count(*) FROM parcel WHERE state IN ({", ".join("?" * len(_PRESENT))}))
-                 + (SELECT count(*) FROM further_code)"""
+_HERE = f"FROM parcel WHERE state IN ({', '.join('?' * len(_PRESENT))})"
+_FURTHER = f"""SELECT count(*) FROM further_code WHERE "use" <> '{_PICKUP}' OR subject IN (SELECT parcel {_HERE})"""
 
 
 class SqlCodes:
@@ -41,9 +41,9 @@ class SqlCodes:
             (code.subject, code.use.value, code.which, hashes.plain, hashes.extended),
         )
 
-    def further_codes(self, subject: str) -> list[HeldCode]:
-        rows = self._sql.execute('SELECT subject, "use", which FROM further_code WHERE subject = ?', (subject,))
-        return [HeldCode(of, CodeUse(use), which) for of, use, which in rows]
+    def further_codes(self, subject: str, use: CodeUse) -> list[HeldCode]:
+        rows = self._sql.execute('SELECT which FROM further_code WHERE subject = ? AND "use" = ?', (subject, use.value))
+        return [HeldCode(subject, use, which) for (which,) in rows]
 
     def forget_further_code(self, code: HeldCode) -> None:
         self._sql.execute(
@@ -56,7 +56,11 @@ class SqlCodes:
         self._sql.execute('DELETE FROM further_code WHERE subject = ? AND "use" = ?', (parcel, _PICKUP))
 
     def live_codes(self) -> int:
-        (count,) = self._sql.execute(_LIVE, _PRESENT).fetchone()
+        (parcels,) = self._sql.execute(f"SELECT count(*) {_HERE}", _PRESENT).fetchone()
+        return int(parcels) + self.further_code_count()
+
+    def further_code_count(self) -> int:
+        (count,) = self._sql.execute(_FURTHER, _PRESENT).fetchone()
         return int(count)
 
     def voucher_gen(self, booking: str) -> int:

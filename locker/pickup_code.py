@@ -13,6 +13,7 @@ from locker.attempts import (
     Attempts,
     after_wrong_code,
     after_wrong_extended,
+    cost_of,
     extended_wait,
     extension_needed,
 )
@@ -205,6 +206,7 @@ def judge(
     *,
     hasher: CodeHasher,
     find: Callable[[bytes], CodeRecord | None],
+    live: Callable[[], int],
     attempts: Attempts,
     now: Now,
     confirm: bool = False,
@@ -212,19 +214,21 @@ def judge(
     """The verdict on a typed code, ``typed`` being what ``parse`` returned.
 
     ``find`` looks a hash up in the ledger, and is asked at most once: a typo, a try that has to wait and a code that
-    lacks its extension are refused without a look. An extension that was given always counts. Only a code that is not
-    there costs an attempt: whoever knows a used or an expired one has not guessed.
+    lacks its extension are refused without a look. ``live`` counts the codes that a guess could hit. An extension that
+    was given always counts. Only a code that is not there costs an attempt: whoever knows a used or an expired one has
+    not guessed.
     """
     if typed is None:
         return Verdict(Refusal(Reason.TYPO), attempts)
     if typed.extension is None:
-        return _judge_plain(typed, hasher, find, attempts, now, confirm=confirm)
+        return _judge_plain(typed, hasher, find, live, attempts, now, confirm=confirm)
     wait = extended_wait(attempts, now.running)
     if wait > 0.0:
         return Verdict(Refusal(Reason.WAIT, wait), attempts)
     record = find(hasher.extended(typed.digits, typed.extension))
     if record is None:
-        return Verdict(Refusal(Reason.NO_SUCH_CODE), after_wrong_extended(attempts, now.running))
+        spent = after_wrong_extended(attempts, now.running, cost_of(live()))
+        return Verdict(Refusal(Reason.NO_SUCH_CODE), spent)
     return Verdict(answer_to(record, now, confirm=confirm), attempts)
 
 
@@ -232,16 +236,19 @@ def _judge_plain(
     typed: TypedCode,
     hasher: CodeHasher,
     find: Callable[[bytes], CodeRecord | None],
+    live: Callable[[], int],
     attempts: Attempts,
     now: Now,
     *,
     confirm: bool,
 ) -> Verdict:
-    if extension_needed(attempts, now.running):
+    # A guess is dearer while more codes live; where none was wrong lately, any can be paid.
+    if attempts.wrong and extension_needed(attempts, now.running, cost_of(live())):
         return Verdict(Refusal(Reason.EXTENSION_NEEDED), attempts)
     record = find(hasher.plain(typed.digits))
     if record is None:
-        return Verdict(Refusal(Reason.NO_SUCH_CODE), after_wrong_code(attempts, now.running))
+        spent = after_wrong_code(attempts, now.running, cost_of(live()))
+        return Verdict(Refusal(Reason.NO_SUCH_CODE), spent)
     return Verdict(answer_to(record, now, confirm=confirm), attempts)
 
 

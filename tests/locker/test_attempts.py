@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 from locker.attempts import (
     DAY,
+    MAX_CODES,
     Attempts,
     after_pin,
     after_right_pin,
     after_wrong_code,
     after_wrong_extended,
+    cost_of,
     extended_wait,
     extension_needed,
     pin_wait,
@@ -24,8 +26,8 @@ from locker.pickup_code import CodeHasher, CodeRecord, Grant, Now, PickupCode, T
 
 GOAL = 1e-5
 LIVE_CODES = 100
-WORTH = {"plain": LIVE_CODES / 10**8, "extended": LIVE_CODES / 10**12, "pin": 1 / 10**8}
-"""The chance that one guess opens a door, from the sizes of the spaces alone."""
+SPACE = {"plain": 10**8, "extended": 10**12, "pin": 10**8}
+"""What is guessed in: the chance that one guess opens a door is the number of live codes by this."""
 
 HASHER = CodeHasher(bytes(32))
 
@@ -35,6 +37,7 @@ class Attacker:
 
     def __init__(self) -> None:
         self.attempts = Attempts()
+        self.live = LIVE_CODES
         self.spent: list[tuple[float, float]] = []
 
     def plain(self, running: float) -> None:
@@ -45,16 +48,17 @@ class Attacker:
 
     def pin(self, running: float) -> None:
         if pin_wait(self.attempts, running) == 0.0:
-            self.spent.append((running, WORTH["pin"]))
+            self.spent.append((running, 1 / SPACE["pin"]))
             self.attempts = after_pin(self.attempts, running)
 
     def _code(self, running: float, extension: str | None) -> None:
         def find(_: bytes) -> None:
-            self.spent.append((running, WORTH["plain" if extension is None else "extended"]))
+            self.spent.append((running, self.live / SPACE["plain" if extension is None else "extended"]))
 
         typed = TypedCode("00000000", extension)
         now = Now(wall=0.0, trusted=False, running=running)
-        self.attempts = judge(typed, hasher=HASHER, find=find, attempts=self.attempts, now=now).attempts
+        verdict = judge(typed, hasher=HASHER, find=find, live=lambda: self.live, attempts=self.attempts, now=now)
+        self.attempts = verdict.attempts
 
     def worst_day(self) -> float:
         """The most that any 24 hours of running time were worth."""
@@ -90,13 +94,14 @@ def test_the_greediest_attacker_stays_below_the_goal_in_every_day_of_three():
             st.sampled_from(["plain", "extended", "pin"]),
             st.integers(1, 200),
             st.sampled_from([0.0, 0.5, 10.0, 1_728.0, 10_000.0, DAY / 2, DAY - 1, DAY]),
+            st.sampled_from([1, 99, 100, 101, 256, MAX_CODES]),
         ),
         max_size=60,
     )
 )
-def test_no_rhythm_of_guesses_gets_past_the_goal(rhythm):
+def test_no_rhythm_of_guesses_gets_past_the_goal_however_many_codes_come_and_go(rhythm):
     attacker, running = Attacker(), 5.0
-    for way, times, pause in rhythm:
+    for way, times, pause, attacker.live in rhythm:
         for _ in range(times):
             getattr(attacker, way)(running)
         running += pause
@@ -111,6 +116,15 @@ def test_the_eighth_wrong_code_of_a_day_asks_for_the_extension_and_a_day_later_i
     assert extension_needed(attempts, 7 * 3600.0)
     assert extension_needed(attempts, DAY - 1.0)
     assert not extension_needed(attempts, DAY)
+
+
+def test_with_more_codes_a_wrong_one_costs_more_and_with_the_most_two_are_left():
+    assert [cost_of(live) for live in (0, 1, 100, 101, 256, MAX_CODES)] == [1, 1, 1, 2, 3, 4]
+    attempts = after_wrong_code(Attempts(), 0.0, 4)
+    assert not extension_needed(attempts, 1.0, 4)
+    attempts = after_wrong_code(attempts, 1.0, 4)
+    assert extension_needed(attempts, 2.0, 1)
+    assert extended_wait(after_wrong_extended(attempts, 100.0, 4), 100.0) == 40.0
 
 
 def test_wrong_codes_with_extension_are_ten_seconds_apart():
@@ -140,7 +154,9 @@ def test_a_customer_collects_within_thirty_seconds_after_a_thousand_hostile_trie
             hostile += 9.0
         now = Now(0.0, trusted=False, running=running)
         typed = TypedCode(code.digits, extension)
-        verdict = judge(typed, hasher=HASHER, find=rows.get, attempts=attacker.attempts, now=now)
+        verdict = judge(
+            typed, hasher=HASHER, find=rows.get, live=lambda: LIVE_CODES, attempts=attacker.attempts, now=now
+        )
         if isinstance(verdict.answer, Grant):
             break
         if verdict.answer.reason is Reason.EXTENSION_NEEDED:
