@@ -42,6 +42,7 @@ PURPOSES: Final[dict[Cause, Purpose]] = {
     Cause.VOUCHER: Purpose.RELEASE,
     Cause.GROUP: Purpose.RELEASE,
     Cause.COURIER: Purpose.DEPOSIT,
+    Cause.DROP: Purpose.DEPOSIT,
     Cause.COMMAND: Purpose.LOOK,
 }
 """Every cause has one."""

@@ -45,6 +45,13 @@ _Salt = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{22}(?!\n)$")]
 _Hash = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{43}(?!\n)$")]
 
 
+class Depositor(msgspec.Struct, frozen=True):
+    """Who puts a parcel in: a courier on a run, or a customer (``locker.dropping``)."""
+
+    courier: str
+    run: str
+
+
 class Badge(msgspec.Struct, frozen=True, kw_only=True):
     """The claims of a badge, named as they stand in the token.
 
@@ -61,6 +68,10 @@ class Badge(msgspec.Struct, frozen=True, kw_only=True):
     exp: int
     salt: _Salt
     pin: _Hash
+
+    @property
+    def depositor(self) -> Depositor:
+        return Depositor(self.courier, self.run)
 
 
 class BadgeFault(enum.Enum):
@@ -182,7 +193,7 @@ class OwnDeposit(msgspec.Struct, frozen=True):
     at: float
 
 
-def may_reopen(badge: Badge, deposit: OwnDeposit, running: float) -> bool:
-    """Whether the badge's bearer may open this deposit again: the same courier on the same run, soon after."""
-    mine = (deposit.courier, deposit.run) == (badge.courier, badge.run)
+def may_reopen(who: Depositor, deposit: OwnDeposit, running: float) -> bool:
+    """Whether they may open this deposit again: the same courier on the same run, soon after."""
+    mine = (deposit.courier, deposit.run) == (who.courier, who.run)
     return mine and 0.0 <= running - deposit.at <= OWN_DEPOSIT

@@ -13,7 +13,7 @@ from locker.announcing import tell
 from locker.booking import EXPECTED_S, MAX_EXPECTED, BookingInput, BookingState, move
 from locker.commands import MAX_HOLD_HOURS, Cancel, Delegate, Expect, Extend, Reissue, Revoke
 from locker.contract import BookingChange, BookingChanged, CodeUse
-from locker.issuing import Issue, issue_code, issue_further_code
+from locker.issuing import Issue, issue_code, issue_drop_code, issue_further_code
 from locker.ledger import Booking, HeldCode, Ledger, Parcel
 from locker.parcel import PRESENT, ParcelState
 from locker.settling import move_booking
@@ -27,7 +27,7 @@ def carry_out(ledger: Ledger, booking: str, order: Order, rev: int, issue: Issue
     """Do what the command says with ``booking``, under its revision."""
     match order:
         case Expect():
-            _expect(ledger, booking, order, rev)
+            _expect(ledger, booking, order, rev, issue)
         case Cancel():
             _cancel(ledger, booking, rev)
         case Extend(hours):
@@ -48,7 +48,7 @@ def lapse(ledger: Ledger) -> bool:
     return bool(late)
 
 
-def _expect(ledger: Ledger, booking: str, order: Expect, rev: int) -> None:
+def _expect(ledger: Ledger, booking: str, order: Expect, rev: int, issue: Issue) -> None:
     _require_absent(ledger, booking)
     held = ledger.booking(booking)
     if held is not None and held.state is BookingState.ENDED:
@@ -64,9 +64,13 @@ def _expect(ledger: Ledger, booking: str, order: Expect, rev: int) -> None:
         hold_hours=order.hold_hours,
         since=ledger.running(),
         group=order.group or "",
+        kind=order.kind,
+        exchange=order.exchange or "",
     )
     ledger.save_booking(fresh)
     _tell(ledger, fresh, BookingChange.EXPECTED, rev)
+    if order.kind.dropped:
+        issue_drop_code(ledger, booking, issue)
 
 
 def _cancel(ledger: Ledger, booking: str, rev: int) -> None:
@@ -81,7 +85,7 @@ def _extend(ledger: Ledger, booking: str, hours: int, rev: int) -> None:
     While its courier is at the door a parcel has no hold yet: it gets the booking's when the deposit is complete.
     """
     here = _parcel_here(ledger, booking)
-    if here is None or (here.state is ParcelState.DEPOSITING and not here.coded):
+    if here is None or (here.state is ParcelState.DEPOSITING and not here.was_stored):
         held = _require_expected(ledger, booking)
         if held.hold_hours + hours > MAX_HOLD_HOURS:
             raise _too_long()
@@ -125,6 +129,11 @@ def _require_waiting(ledger: Ledger, booking: str) -> Parcel:
 
 
 def _reissue(ledger: Ledger, booking: str, rev: int, issue: Issue) -> None:
+    held = ledger.booking(booking)
+    if held is not None and held.kind.dropped and held.state is BookingState.EXPECTED:
+        _tell(ledger, held, BookingChange.REISSUED, rev)
+        issue_drop_code(ledger, booking, issue)
+        return
     here = _require_waiting(ledger, booking)
     tell(ledger, BookingChanged(booking=booking, change=BookingChange.REISSUED, rev=rev, expires=here.expires))
     issue_code(ledger, here, issue, here.expires)

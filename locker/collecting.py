@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from locker import announcing, contract, parcel
+from locker import announcing, contract, dropping, parcel
 from locker.announcing import Attempt, tell
-from locker.contract import Cause, Reason
+from locker.contract import Cause, CodeUse, Reason
+from locker.depositing import Placing
 from locker.latch import Hook
 from locker.ledger import HeldCode, Ledger, Parcel
 from locker.parcel import ParcelInput, ParcelState
@@ -21,10 +22,14 @@ COLLECTABLE = (ParcelState.STORED, ParcelState.UNCONFIRMED)
 
 
 class Doors(msgspec.Struct, frozen=True):
-    """What the cabinet says of a door: whether it can be asked to open at all, and what its sensor reads now."""
+    """What the cabinet says of a door: whether it can be asked to open at all, and what its sensor reads now.
+
+    ``placing`` finds one for what a customer has brought.
+    """
 
     serviceable: Callable[[str], bool]
     standing: Callable[[str], Hook]
+    placing: Placing
 
 
 def judge_code(
@@ -37,8 +42,7 @@ def judge_code(
     def find(digest: bytes) -> CodeRecord | None:
         nonlocal used
         used = ledger.find_code(digest)
-        found = None if used is None else ledger.parcel(used.subject)
-        return None if found is None else record_of(ledger, found, doors)
+        return None if used is None else _record_for(ledger, used, doors)
 
     verdict = judge(
         typed, hasher=hasher, find=find, live=ledger.live_codes, attempts=attempts, now=now_of(ledger), confirm=confirm
@@ -48,6 +52,9 @@ def judge_code(
     if isinstance(verdict.answer, Refusal):
         ledger.tally("code", verdict.answer.reason.value)
         return verdict.answer
+    booked = None if used is None or used.use is not CodeUse.DROP else ledger.booking(used.subject)
+    if booked is not None:
+        return dropping.take_in(ledger, booked, doors.placing, attempt)
     grant, delegate = verdict.answer, 0 if used is None else used.which
     accepted = contract.CodeAccepted(
         parcel=grant.parcel,
@@ -58,6 +65,14 @@ def judge_code(
         delegate=delegate,
     )
     return release(ledger, grant, accepted, Cause.DELEGATE if delegate else Cause.CODE, doors=doors, attempt=attempt)
+
+
+def _record_for(ledger: Ledger, used: HeldCode, doors: Doors) -> CodeRecord | None:
+    if used.use is CodeUse.DROP:
+        booked = ledger.booking(used.subject)
+        return None if booked is None else dropping.record_of(ledger, booked)
+    found = ledger.parcel(used.subject)
+    return None if found is None else record_of(ledger, found, doors)
 
 
 def now_of(ledger: Ledger) -> Now:
@@ -83,7 +98,14 @@ def _standing(ledger: Ledger, found: Parcel) -> ParcelState:
 def release(
     ledger: Ledger, grant: Grant, accepted: contract.Event, cause: Cause, *, doors: Doors, attempt: Attempt
 ) -> str | Refusal:
-    """Move all that lie behind the granted door, tell what was accepted, announce the pulse; returns the door."""
+    """Move all that lie behind the granted door, tell what was accepted, announce the pulse; returns the door.
+
+    What has to be given back for one of them comes first: its door opens, and ``next`` opens the granted one.
+    """
+    due = dropping.owed(ledger, [each.parcel for each in ledger.parcels_at(grant.door)])
+    if due is not None:
+        back, exchange = due
+        return dropping.take_in(ledger, back, doors.placing, attempt, exchange=exchange)
     if not _move_all(ledger, grant):
         return Refusal(Reason.BUSY, BUSY_RETRY)
     tell(ledger, accepted)

@@ -9,7 +9,7 @@ import msgspec
 
 from edge.command import Kind, Rule
 from edge.issuers import BOOK, CLEAR, OPEN
-from locker.contract import DoorName, Id
+from locker.contract import BookingKind, DoorName, Id
 
 MAX_HOLD_HOURS = 2160
 """90 days, all extensions included: a compartment is no cellar."""
@@ -53,12 +53,17 @@ class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     It is held ``hold_hours`` from its deposit on. ``low``: only a door in reach of a seated person will do. ``group``
     is the pseudonym of a customer who gets several parcels: they may share a compartment and be collected in one visit.
+
+    ``kind`` other than a delivery: a customer brings it, with a code that is issued at once. ``exchange`` names the
+    booking of what this customer has to give back before this parcel is handed out.
     """
 
     size: Literal["S", "M", "L"]
     hold_hours: HoldHours
     low: bool = False
     group: Id | None = None
+    kind: BookingKind = BookingKind.DELIVERY
+    exchange: Id | None = None
 
 
 class Cancel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

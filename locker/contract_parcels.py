@@ -87,6 +87,31 @@ class CodeIssued(Event, frozen=True, kw_only=True):
     delegate: int = 0
 
 
+class DropCodeIssued(Event, frozen=True, kw_only=True):
+    """Whoever brings this parcel has a code. ``sealed`` is a JWE of code and extension for the hub's key ``kid``."""
+
+    TYPE = "locker.drop_code.issued"
+    SUBJECT = "parcel"
+    parcel: Id
+    kid: str
+    sealed: str
+
+
+class DropAccepted(Event, frozen=True, kw_only=True):
+    """A drop code was right, and a compartment opens for its parcel.
+
+    ``exchange`` is the parcel that is handed out once this one is inside, "" for none.
+    """
+
+    TYPE = "locker.drop.accepted"
+    SUBJECT = "parcel"
+    parcel: Id
+    door: DoorName
+    session: Id
+    attempt: Id
+    exchange: str = ""
+
+
 class CodeAccepted(Event, frozen=True, kw_only=True):
     """A code was right and its parcel is being released. ``confirmed``: after an unknown outcome, on renewed wish.
 

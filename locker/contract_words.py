@@ -87,6 +87,8 @@ class Cause(enum.Enum):
     GROUP = "group"
     """The customer at the door before has another parcel here."""
     COURIER = "courier"
+    DROP = "drop"
+    """A customer who brings a parcel: a return, or one that is sent."""
     COMMAND = "command"
 
 
@@ -95,6 +97,8 @@ class CodeUse(enum.Enum):
 
     PICKUP = "pickup"
     """Its parcel is handed out."""
+    DROP = "drop"
+    """Its customer puts the parcel in."""
 
 
 class Word(enum.Enum):
@@ -109,6 +113,29 @@ class Word(enum.Enum):
     """A deposit: something lies inside already, and mine stays outside."""
     WILL_NOT_CLOSE = "will_not_close"
     """The door cannot be shut. A parcel that was to be put in stays outside."""
+
+
+class BookingKind(enum.Enum):
+    """Who brings the parcel, and who takes it out."""
+
+    DELIVERY = "delivery"
+    """A courier brings it, its customer collects."""
+    RETURN = "return"
+    """A customer brings it back, a courier takes it along."""
+    SEND = "send"
+    """A customer brings it, a courier takes it to another place."""
+    HAND_OVER = "hand_over"
+    """A customer brings it, another collects it here."""
+
+    @property
+    def dropped(self) -> bool:
+        """Whether a customer brings it, with a code of their own."""
+        return self is not BookingKind.DELIVERY
+
+    @property
+    def collected_here(self) -> bool:
+        """Whether a customer takes it out, and so gets a code for that."""
+        return self in {BookingKind.DELIVERY, BookingKind.HAND_OVER}
 
 
 class Doubt(enum.Enum):

@@ -9,7 +9,7 @@ import msgspec
 from locker import announcing, badge, compartment, contract, parcel, settling
 from locker.announcing import Attempt
 from locker.attempts import MAX_CODES
-from locker.badge import Badge, OwnDeposit, PinCharge, PinRefusal
+from locker.badge import Badge, Depositor, OwnDeposit, PinCharge, PinRefusal
 from locker.booking import BookingState
 from locker.commands import MAX_TOGETHER
 from locker.compartment import Candidate, CompartmentInput, Size
@@ -20,9 +20,10 @@ from locker.pickup_code import Refusal
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What a courier with a good badge and PIN asks for."""
+    """What a courier with a good badge and PIN asks for, or a customer with a drop code."""
 
-    bearer: Badge
+    by: Depositor
+    cause: Cause = Cause.COURIER
     bookings: tuple[str, ...]
     """Put in together, behind one door."""
     size: Size
@@ -62,6 +63,27 @@ def well_formed(bookings: tuple[str, ...]) -> bool:
     return 1 <= len(bookings) <= MAX_TOGETHER and len(set(bookings)) == len(bookings)
 
 
+class Placing:
+    """Puts parcels behind doors, and remembers the last ones for whoever needs another door: one waits at a time."""
+
+    def __init__(self, look: Look, hours: Callable[[], bool], shut: Callable[[], frozenset[str]]) -> None:
+        """``hours`` says whether deposits are taken now, ``shut`` which doors the operator wants none behind."""
+        self._look = look
+        self._hours = hours
+        self._shut = shut
+        self._last: tuple[str, Asked] | None = None
+
+    def place(self, ledger: Ledger, asked: Asked, attempt: Attempt) -> str | Refusal:
+        """``place``, with the doors as they are seen now."""
+        self._last = (attempt.session, asked)
+        asked = msgspec.structs.replace(asked, open=self._hours(), shut=self._shut())
+        return place(ledger, asked, self._look, attempt)
+
+    def asked_in(self, session: str) -> Asked | None:
+        """What was last placed, if it was in this session."""
+        return self._last[1] if self._last is not None and self._last[0] == session else None
+
+
 def place(ledger: Ledger, asked: Asked, look: Look, attempt: Attempt) -> str | Refusal:
     """Choose and take a compartment and announce its pulse; the courier's own one again shortly after."""
     booked = [each for booking in asked.bookings if (each := ledger.booking(booking)) is not None]
@@ -70,7 +92,7 @@ def place(ledger: Ledger, asked: Asked, look: Look, attempt: Attempt) -> str | R
     asked = _as_booked(asked, booked)
     held = [found for booking in asked.bookings if (found := ledger.parcel(booking)) is not None]
     here = [found for found in held if found.state in PRESENT]
-    if here and not all(_was_given_up(ledger, asked.bearer, found) for found in here):
+    if here and not all(_was_given_up(ledger, asked.by, found) for found in here):
         return _place_again(ledger, asked, here, look, attempt)
     if any(found.state not in PRESENT and found.state is not ParcelState.WITHDRAWN for found in held):
         return Refusal(Reason.BOOKING_REFUSED)
@@ -95,7 +117,7 @@ def _place_new(ledger: Ledger, asked: Asked, look: Look, attempt: Attempt) -> st
     if chosen is None:
         # No candidate at all: no board answers, which is another thing than a full cabinet.
         return Refusal(Reason.NO_ROOM if candidates else Reason.OUT_OF_SERVICE)
-    door, bearer = chosen.door, asked.bearer
+    door, by = chosen.door, asked.by
     ledger.set_compartment(door, compartment.move(ledger.compartment(door).state, CompartmentInput.TAKE))
     for booking in asked.bookings:
         ledger.add_parcel(
@@ -103,8 +125,8 @@ def _place_new(ledger: Ledger, asked: Asked, look: Look, attempt: Attempt) -> st
                 parcel=booking,
                 door=door,
                 state=ParcelState.DEPOSITING,
-                courier=bearer.courier,
-                run=bearer.run,
+                courier=by.courier,
+                run=by.run,
                 batch=attempt.session if len(asked.bookings) > 1 else "",
             )
         )
@@ -120,13 +142,13 @@ def _as_booked(asked: Asked, booked: list[Booking]) -> Asked:
     return asked
 
 
-def _was_given_up(ledger: Ledger, bearer: Badge, held: Parcel) -> bool:
+def _was_given_up(ledger: Ledger, by: Depositor, held: Parcel) -> bool:
     """Whether this courier's door was never seen to open: by asking for another they say that they hold the parcel."""
     last = ledger.unlocking(held.door)
     mine = last is not None and last.parcel in {each.parcel for each in ledger.put_in_with(held.parcel)}
     never_opened = last is not None and mine and last.ended and not last.opened
-    first = held.state is ParcelState.DEPOSITING and not held.coded
-    return first and never_opened and (held.courier, held.run) == (bearer.courier, bearer.run)
+    first = held.state is ParcelState.DEPOSITING and not held.was_stored
+    return first and never_opened and (held.courier, held.run) == (by.courier, by.run)
 
 
 def _place_again(ledger: Ledger, asked: Asked, here: list[Parcel], look: Look, attempt: Attempt) -> str | Refusal:
@@ -135,7 +157,7 @@ def _place_again(ledger: Ledger, asked: Asked, here: list[Parcel], look: Look, a
     if {each.parcel for each in ledger.parcels_at(door)} != set(asked.bookings):
         return Refusal(Reason.BOOKING_REFUSED)
     candidate = look(ledger.compartment(door))
-    if candidate is None or not all(_may_reopen(ledger, asked.bearer, each) for each in here):
+    if candidate is None or not all(_may_reopen(ledger, asked.by, each) for each in here):
         return Refusal(Reason.BOOKING_REFUSED)
     for each in here:
         ledger.move_parcel(each.parcel, each.state, parcel.move(each.state, ParcelInput.DEPOSIT))
@@ -143,10 +165,10 @@ def _place_again(ledger: Ledger, asked: Asked, here: list[Parcel], look: Look, a
     return door
 
 
-def _may_reopen(ledger: Ledger, bearer: Badge, held: Parcel) -> bool:
+def _may_reopen(ledger: Ledger, by: Depositor, held: Parcel) -> bool:
     if held.state is not ParcelState.STORED or held.stored_at is None:
         return False
-    return badge.may_reopen(bearer, OwnDeposit(held.courier, held.run, held.stored_at), ledger.running())
+    return badge.may_reopen(by, OwnDeposit(held.courier, held.run, held.stored_at), ledger.running())
 
 
 def _seen(candidates: list[Candidate], door: str, attempt: Attempt) -> Attempt:
@@ -160,9 +182,9 @@ def _announce(ledger: Ledger, asked: Asked, attempt: Attempt, door: str, *, agai
             parcel=booking,
             door=door,
             session=attempt.session,
-            courier=asked.bearer.courier,
-            run=asked.bearer.run,
+            courier=asked.by.courier,
+            run=asked.by.run,
             again=again,
         )
         announcing.tell(ledger, begun)
-    announcing.announce(ledger, door, attempt, Cause.COURIER, parcel_id=asked.bookings[0])
+    announcing.announce(ledger, door, attempt, asked.cause, parcel_id=asked.bookings[0])

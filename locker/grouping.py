@@ -35,9 +35,19 @@ def judge_next(ledger: Ledger, group: str, before: str, *, doors: Doors, attempt
     ``before`` is the session in which the customer was handed the one before.
     """
     waiting = _waiting(ledger, group, doors)
-    if not waiting:
+    return _go_on(ledger, waiting[0], before, doors, attempt) if waiting else Refusal(Reason.NOT_HERE)
+
+
+def hand_out(ledger: Ledger, parcel: str, before: str, *, doors: Doors, attempt: Attempt) -> str | Refusal:
+    """The one parcel that the visit goes on with, as ``judge_next``."""
+    found = ledger.parcel(parcel)
+    if found is None:
         return Refusal(Reason.NOT_HERE)
-    grant = waiting[0]
+    answer = answer_to(record_of(ledger, found, doors), now_of(ledger), confirm=False)
+    return answer if isinstance(answer, Refusal) else _go_on(ledger, answer, before, doors, attempt)
+
+
+def _go_on(ledger: Ledger, grant: Grant, before: str, doors: Doors, attempt: Attempt) -> str | Refusal:
     continued = contract.VisitContinued(
         parcel=grant.parcel, door=grant.door, session=attempt.session, attempt=attempt.attempt, before=before
     )

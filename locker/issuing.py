@@ -56,6 +56,16 @@ def issue_further_code(ledger: Ledger, found: Parcel, issue: Issue) -> int:
     return number
 
 
+def issue_drop_code(ledger: Ledger, booking: str, issue: Issue) -> None:
+    """A code for whoever brings the parcel; one that there was is dead. Raises ``VerificationError`` as above."""
+    held = HeldCode(booking, CodeUse.DROP)
+    ledger.forget_further_code(held)
+    require_room(ledger)
+    code = issue(lambda digest: ledger.find_code(digest) is not None, booking)
+    ledger.save_further_code(held, code.hashes)
+    tell(ledger, contract.DropCodeIssued(parcel=booking, kid=code.kid, sealed=code.sealed))
+
+
 def require_room(ledger: Ledger) -> None:
     """Raises ``VerificationError`` (``too_many_codes``) where one more beside the parcels' own is too many."""
     if ledger.further_code_count() >= MAX_FURTHER or ledger.live_codes() >= MAX_CODES:

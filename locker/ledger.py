@@ -15,7 +15,7 @@ from edge.journal import Need
 from locker.attempts import Attempts
 from locker.booking import BookingState
 from locker.compartment import LedgerState
-from locker.contract import Cause, CodeUse, Word
+from locker.contract import BookingKind, Cause, CodeUse, Word
 from locker.parcel import ParcelState
 from locker.pickup_code import CodeHashes
 
@@ -35,6 +35,12 @@ class Parcel(msgspec.Struct, frozen=True, kw_only=True):
     courier: str
     run: str
     batch: str = ""
+
+    @property
+    def was_stored(self) -> bool:
+        """Whether its deposit was complete once: opened again, it lies inside until somebody says otherwise."""
+        return self.stored_at is not None
+
     expires: float | None = None
     stored_at: float | None = None
     coded: bool = False
@@ -43,7 +49,7 @@ class Parcel(msgspec.Struct, frozen=True, kw_only=True):
 class Booking(msgspec.Struct, frozen=True, kw_only=True):
     """A parcel that was announced. ``since`` is accumulated running seconds of the node when it last was.
 
-    Bookings of one ``group`` are one customer's.
+    Bookings of one ``group`` are one customer's. ``exchange`` is the booking of what has to be given back for it.
     """
 
     booking: str
@@ -53,6 +59,8 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
     hold_hours: int
     since: float
     group: str = ""
+    kind: BookingKind = BookingKind.DELIVERY
+    exchange: str = ""
 
 
 class HeldCode(msgspec.Struct, frozen=True):
@@ -169,6 +177,10 @@ class Ledger(Protocol):
     def booking(self, booking: str) -> Booking | None: ...
 
     def save_booking(self, booking: Booking) -> None: ...
+
+    def exchanged_for(self, booking: str) -> Booking | None:
+        """The booking whose parcel is handed out once that of ``booking`` was given back."""
+        ...
 
     def bookings(self, state: BookingState) -> list[Booking]: ...
 

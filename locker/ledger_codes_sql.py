@@ -14,7 +14,9 @@ _FIND = f"""SELECT parcel, '{_PICKUP}', 0 FROM parcel WHERE plain = ?1 OR extend
             UNION ALL SELECT subject, "use", which FROM further_code WHERE plain = ?1 OR extended = ?1"""
 _PRESENT = tuple(state.value for state in PRESENT)
 _HERE = f"FROM parcel WHERE state IN ({', '.join('?' * len(_PRESENT))})"
-_FURTHER = f"""SELECT count(*) FROM further_code WHERE "use" <> '{_PICKUP}' OR subject IN (SELECT parcel {_HERE})"""
+_FURTHER = f"""SELECT count(*) FROM further_code
+               WHERE ("use" = '{_PICKUP}' AND subject IN (SELECT parcel {_HERE})) OR ("use" <> '{_PICKUP}'
+                      AND subject IN (SELECT booking FROM booking WHERE state IN ('expected', 'stored')))"""
 
 
 class SqlCodes:

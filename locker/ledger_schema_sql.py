@@ -91,6 +91,10 @@ _booking = Table(
     Column("since", Float, nullable=False),
     # The pseudonym of whoever gets this parcel and others: together they can be collected in one visit.
     Column("grouped", Text),
+    # ``locker.contract.BookingKind``; NULL in rows of releases that knew deliveries alone.
+    Column("kind", Text),
+    # The booking of what has to be given back before this one's parcel is handed out.
+    Column("exchange", Text),
 )
 _further_code = Table(
     "further_code",
@@ -143,6 +147,12 @@ def create_codes(connection: sqlite3.Connection) -> None:
 def create_words(connection: sqlite3.Connection) -> None:
     """The step that keeps what was said at a door."""
     _add_column(connection, "unlocking", "word")
+
+
+def create_drops(connection: sqlite3.Connection) -> None:
+    """The step that introduces parcels which customers bring."""
+    _add_column(connection, "booking", "kind")
+    _add_column(connection, "booking", "exchange")
 
 
 def _add_column(connection: sqlite3.Connection, table: str, name: str) -> None:

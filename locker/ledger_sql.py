@@ -17,10 +17,17 @@ from edge.schema_sql import Step, create_journal
 from locker.attempts import Attempts
 from locker.booking import BookingState
 from locker.compartment import LedgerState
-from locker.contract import Cause, Word
+from locker.contract import BookingKind, Cause, Word
 from locker.ledger import Booking, CompartmentRow, Ledger, Parcel, Unlocking
 from locker.ledger_codes_sql import SqlCodes
-from locker.ledger_schema_sql import create_bookings, create_codes, create_ledger, create_words, unlocking_table
+from locker.ledger_schema_sql import (
+    create_bookings,
+    create_codes,
+    create_drops,
+    create_ledger,
+    create_words,
+    unlocking_table,
+)
 from locker.parcel import PRESENT, ParcelState
 
 T = TypeVar("T")
@@ -34,7 +41,7 @@ _BEGIN_UNLOCKING = (
     f"INSERT INTO unlocking VALUES ({', '.join('?' * len(_UNLOCKING_COLUMNS))}) ON CONFLICT (door) DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in _UNLOCKING_COLUMNS[1:])
 )
-_BOOKING = "SELECT booking, state, size, low, hold_hours, since, grouped FROM booking"
+_BOOKING = "SELECT booking, state, size, low, hold_hours, since, grouped, kind, exchange FROM booking"
 _GONE = (ParcelState.COLLECTED.value, ParcelState.WITHDRAWN.value, ParcelState.REMOVED.value)
 _OVER = (BookingState.CANCELLED.value, BookingState.ENDED.value)
 _PRESENT = tuple(state.value for state in PRESENT)
@@ -55,6 +62,7 @@ LOCKER_STEPS: tuple[Step, ...] = (
     create_bookings,
     create_codes,
     create_words,
+    create_drops,
 )
 """A locker's database, version by version: append only."""
 
@@ -255,8 +263,8 @@ class SqlLedger(SqlCodes):
 
     def save_booking(self, booking: Booking) -> None:
         self._sql.execute(
-            """INSERT OR REPLACE INTO booking (booking, state, size, low, hold_hours, since, grouped)
-               VALUES (?, ?, ?, ?, ?, ?, ?)""",
+            """INSERT OR REPLACE INTO booking (booking, state, size, low, hold_hours, since, grouped, kind,
+               exchange) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
             (
                 booking.booking,
                 booking.state.value,
@@ -265,8 +273,14 @@ class SqlLedger(SqlCodes):
                 booking.hold_hours,
                 booking.since,
                 booking.group or None,
+                booking.kind.value,
+                booking.exchange or None,
             ),
         )
+
+    def exchanged_for(self, booking: str) -> Booking | None:
+        row = self._sql.execute(f"{_BOOKING} WHERE exchange = ?", (booking,)).fetchone()
+        return None if row is None else _booking_of(row)
 
     def bookings(self, state: BookingState) -> list[Booking]:
         rows = self._sql.execute(f"{_BOOKING} WHERE state = ? ORDER BY since", (state.value,))
@@ -304,8 +318,8 @@ def _parcel_of(row: tuple[str, str, str, str, str, str | None, float | None, flo
     )
 
 
-def _booking_of(row: tuple[str, str, str, int, int, float, str | None]) -> Booking:
-    booking, state, size, low, hold_hours, since, group = row
+def _booking_of(row: tuple[str, str, str, int, int, float, str | None, str | None, str | None]) -> Booking:
+    booking, state, size, low, hold_hours, since, group, kind, exchange = row
     return Booking(
         booking=booking,
         state=BookingState(state),
@@ -314,6 +328,8 @@ def _booking_of(row: tuple[str, str, str, int, int, float, str | None]) -> Booki
         hold_hours=hold_hours,
         since=since,
         group=group or "",
+        kind=BookingKind(kind) if kind else BookingKind.DELIVERY,
+        exchange=exchange or "",
     )
 
 

@@ -124,7 +124,7 @@ class Openings:
             chosen = await self._commit(purpose, choose, attempt, answer)
             if chosen is None:
                 return
-            door, count = chosen
+            door, count, purpose = chosen
             self._offer = None
             if ended is not None:
                 self._ended[attempt.attempt] = ended
@@ -142,15 +142,20 @@ class Openings:
 
     async def _commit(
         self, purpose: Purpose, choose: Choose, attempt: Attempt, answer: asyncio.Future[Accepted | Refused]
-    ) -> tuple[str, int] | None:
-        """The door whose pulse is now announced, and how many parcels are behind it; None where the answer is a
-        refusal, or the disk did not take it.
+    ) -> tuple[str, int, Purpose] | None:
+        """The door whose pulse is now announced, how many parcels are behind it and what it is really opened for; None
+        where the answer is a refusal, or the disk did not take it.
         """
         need = Need.DEPOSIT if purpose is Purpose.DEPOSIT else Need.COLLECTION
 
-        def counted(ledger: Ledger) -> tuple[str, int] | Refusal:
+        def counted(ledger: Ledger) -> tuple[str, int, Purpose] | Refusal:
             door = choose(ledger, attempt)
-            return door if isinstance(door, Refusal) else (door, len(ledger.parcels_at(door)))
+            if isinstance(door, Refusal):
+                return door
+            announced = ledger.unlocking(door)
+            # A code that asks for a parcel may first take one in.
+            meant = purpose if announced is None else PURPOSES[announced.cause]
+            return door, len(ledger.parcels_at(door)), meant
 
         try:
             chosen = await self._store.write(counted, need)

@@ -14,22 +14,22 @@ import msgspec
 from edge.clock import Clock
 from edge.errors import StoreFull, VerificationError
 from edge.voucher import Voucher
-from locker import announcing, depositing, grouping, saying, vouchers
+from locker import announcing, depositing, dropping, grouping, saying, vouchers
 from locker.admission_asyncio import Admission
-from locker.announcing import Attempt, Purpose
+from locker.announcing import PURPOSES, Attempt, Purpose
 from locker.badge import Badge
 from locker.cabinet_asyncio import Cabinet
 from locker.collecting import Doors, judge_code
 from locker.commands import is_id
 from locker.compartment import Size
 from locker.contract import Cause, Reason, Word
-from locker.depositing import Asked
+from locker.depositing import Asked, Placing
 from locker.desired import Wishes, utc
 from locker.door import Done, Happening
 from locker.issuing import Issue
 from locker.kiosk import Accepted, DoorView, Refused, SessionView
 from locker.ledger import Ledger, Store
-from locker.openings_asyncio import Choose, Ended, Offer, Openings
+from locker.openings_asyncio import Ended, Offer, Openings
 from locker.pickup_code import CodeHasher, Refusal, parse
 from locker.sessions_asyncio import Sessions
 from locker.settling import Closed
@@ -102,8 +102,6 @@ class LockerService:
         self.terms = terms
         """Exchanged whole when the operator wants others."""
         self._clock = clock
-        self._last_asked: tuple[str, Asked | None] = ("", None)
-        """The last deposit by its session, for a courier who needs another door for it: one is under way at a time."""
         self._store = store
         self._readers = readers
         self._admission = Admission(store, clock, readers.badge)
@@ -118,10 +116,14 @@ class LockerService:
             background=background,
         )
         self.cabinet: Cabinet
+        self._placing: Placing
 
     def attach(self, cabinet: Cabinet) -> None:
         """Hand in the cabinet, whose readings come back to ``heard``."""
         self.cabinet = self.openings.cabinet = cabinet
+        self._placing = Placing(
+            cabinet.candidate, self._takes_deposits, lambda: frozenset(self.terms.wishes.out_of_service)
+        )
 
     async def collect(self, code: str, extension: str | None, confirm: bool) -> Accepted | Refused:  # noqa: FBT001 - the API's own word
         """A customer types a code; the right door opens. ``open_one`` tells what follows the verdict."""
@@ -150,8 +152,8 @@ class LockerService:
 
     def _what_follows(self, ledger: Ledger, closed: Closed) -> Offer | None:
         """After a door: the customer's other parcels, or another compartment for what did not go in."""
-        if closed.word in saying.ANOTHER and closed.cause is Cause.COURIER:
-            return self._another_door(closed)
+        if closed.cause is not None and PURPOSES[closed.cause] is Purpose.DEPOSIT:
+            return self._after_deposit(ledger, closed)
         doors = self._doors()
         group = grouping.rest_of(ledger, closed, doors)
         if not group:
@@ -169,8 +171,11 @@ class LockerService:
         except StoreFull:
             return Refused(Reason.OUT_OF_SERVICE)
 
+    def _takes_deposits(self) -> bool:
+        return self.terms.take_deposits(self._clock.wall(), trusted=self._clock.trusted())
+
     def _doors(self) -> Doors:
-        return Doors(self.cabinet.serviceable, self.cabinet.standing)
+        return Doors(self.cabinet.serviceable, self.cabinet.standing, self._placing)
 
     async def deposit(
         self,
@@ -188,37 +193,44 @@ class LockerService:
             if not isinstance(bearer, Badge):
                 return bearer
             asked = Asked(
-                bearer=bearer,
+                by=bearer.depositor,
                 bookings=bookings,
                 size=Size(size),
                 low=low,
-                open=self.terms.take_deposits(self._clock.wall(), trusted=self._clock.trusted()),
-                shut=frozenset(self.terms.wishes.out_of_service),
             )
             return await self._place(asked)
         except StoreFull:
             return Refused(Reason.OUT_OF_SERVICE)
 
     async def _place(self, asked: Asked) -> Accepted | Refused:
-        return await self.openings.open_one(Purpose.DEPOSIT, self._choose_for(asked))
+        return await self.openings.open_one(
+            Purpose.DEPOSIT, lambda ledger, attempt: self._placing.place(ledger, asked, attempt)
+        )
 
-    def _choose_for(self, asked: Asked) -> Choose:
-        def choose(ledger: Ledger, attempt: Attempt) -> str | Refusal:
-            chosen = depositing.place(ledger, asked, self.cabinet.candidate, attempt)
-            self._last_asked = (attempt.session, asked)
-            return chosen
-
-        return choose
+    def _after_deposit(self, ledger: Ledger, closed: Closed) -> Offer | None:
+        """Another compartment for what did not go in; or what is handed out in exchange."""
+        if closed.word in saying.ANOTHER:
+            return self._another_door(closed)
+        parcel = dropping.handed_out_for(ledger, closed)
+        doors = self._doors()
+        if not parcel:
+            return None
+        return Offer(
+            "collect",
+            Purpose.RELEASE,
+            lambda ledger, attempt: grouping.hand_out(ledger, parcel, closed.session, doors=doors, attempt=attempt),
+        )
 
     def _another_door(self, closed: Closed) -> Offer | None:
         """The deposit goes on behind another door; what was too large for the largest has none."""
-        session, asked = self._last_asked
+        asked = self._placing.asked_in(closed.session)
         size: Size | None = asked.size if asked is not None else None
         if closed.word is Word.DOES_NOT_FIT:
             size = self.cabinet.of(closed.door).size.larger
-        if session != closed.session or asked is None or size is None:
+        if asked is None or size is None:
             return None
-        return Offer("deposit", Purpose.DEPOSIT, self._choose_for(msgspec.structs.replace(asked, size=size)))
+        more = msgspec.structs.replace(asked, size=size)
+        return Offer("deposit", Purpose.DEPOSIT, lambda ledger, attempt: self._placing.place(ledger, more, attempt))
 
     async def open_by_command(
         self,

@@ -98,7 +98,7 @@ def _ended(unlocking: Unlocking, done: Done, hook: Hook) -> Event:
 def _deposit_failed(ledger: Ledger, door: str, unlocking: Unlocking) -> None:
     """The door surely stayed shut: a first deposit put nothing inside, a reopened one left its parcel there."""
     for each in ledger.parcels_at(door):
-        if each.coded:
+        if each.was_stored:
             _move_parcel(ledger, each.parcel, ParcelInput.DEPOSITED)
         elif each.state is ParcelState.DEPOSITING:
             withdraw(ledger, each.parcel, door, unlocking.session)
@@ -117,7 +117,8 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True):
     """What the closing of a door has completed.
 
     ``session`` is "" and ``cause`` None where nobody had asked for the door. ``collected`` are the parcels that are
-    gone with their customer, ``sealed`` the codes that were issued for what was put in. ``word`` is what was said.
+    gone with their customer, ``stored`` those that lie here now, ``sealed`` the codes that were issued for what was put
+    in. ``word`` is what was said.
     """
 
     door: str
@@ -125,6 +126,7 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True):
     cause: Cause | None
     word: Word = Word.NONE
     collected: tuple[str, ...] = ()
+    stored: tuple[str, ...] = ()
     sealed: tuple[str, ...] = ()
 
 
@@ -146,11 +148,13 @@ def door_closed(
     word = Word.NONE if unlocking is None else Word(unlocking.word)
     empty = word in OUTSIDE
     sealed: list[str] = []
+    stored: list[str] = []
     over = unlocking is None or unlocking.ended
     for each in here:
         if over and each.state is ParcelState.DEPOSITING and empty:
             withdraw(ledger, each.parcel, door, session)
         elif over and each.state is ParcelState.DEPOSITING:
+            stored.append(each.parcel)
             sealed += deposited(ledger, each, session, issue=issue, hold_s=hold_s)
     return Closed(
         door=door,
@@ -158,6 +162,7 @@ def door_closed(
         cause=None if unlocking is None else unlocking.cause,
         word=word,
         collected=tuple(each.parcel for each in released),
+        stored=tuple(stored),
         sealed=tuple(sealed),
     )
 
@@ -191,7 +196,9 @@ def deposited(ledger: Ledger, found: Parcel, session: str, *, issue: Issue, hold
         contract.Deposited(parcel=found.parcel, door=found.door, session=session or "none", courier=found.courier),
     )
     move_booking(ledger, found.parcel, BookingInput.STORE, BookingChange.STORED, expires=expires)
-    return [] if found.coded else [issue_code(ledger, found, issue, expires)]
+    if found.coded or not (booked is None or booked.kind.collected_here):
+        return []
+    return [issue_code(ledger, found, issue, expires)]
 
 
 def move_booking(
@@ -225,7 +232,7 @@ def noticed(ledger: Ledger, door: str, happening: Happening) -> None:
     elif happening is Happening.AJAR:
         tell(ledger, contract.DoorAjar(door=door, seconds=DEFAULT_TIMES.ajar))
         # Reopened by its courier: the sensor may lie, the customer must not wait.
-        _move_all(ledger, [each for each in ledger.parcels_at(door) if each.coded], ParcelInput.DEPOSITED)
+        _move_all(ledger, [each for each in ledger.parcels_at(door) if each.was_stored], ParcelInput.DEPOSITED)
     elif happening is Happening.SILENT:
         tell(ledger, contract.DoorUnknown(door=door, cause=Doubt.NO_ANSWER, hook="unknown"))
 

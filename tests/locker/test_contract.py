@@ -32,6 +32,8 @@ def test_names_that_consumers_already_read():
         "parcel.removed",
         "locker.booking.changed",
         "locker.code.issued",
+        "locker.drop_code.issued",
+        "locker.drop.accepted",
         "locker.code.accepted",
         "locker.code.refused",
         "locker.badge.refused",
@@ -110,4 +112,4 @@ def test_declaring_a_compartment_empty_takes_two_persons_and_bookings_may_wait()
     two = {name for name, rule in commands.COMMANDS.items() if rule.persons == 2}
     waiting = {name for name, rule in commands.COMMANDS.items() if rule.kind is Kind.BOOKING}
     assert two == {"clear"}
-    assert waiting == {"expect", "cancel", "extend", "reissue"}
+    assert waiting == {"expect", "cancel", "extend", "delegate", "revoke", "reissue"}

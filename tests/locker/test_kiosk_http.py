@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from edge.clock_sim import ManualClock
-from edge.errors import ConfigError, DeviceBusy, StoreError
+from edge.errors import StoreError
 from locker.contract import Reason
 from locker.kiosk import (
     Accepted,
@@ -22,7 +22,7 @@ from locker.kiosk import (
     Refused,
     SessionState,
 )
-from locker.kiosk_http import KioskLimits, build_kiosk, listen_kiosk
+from locker.kiosk_http import KioskLimits, build_kiosk
 from tests.locker.kiosk_rig import TOKEN, ScriptedDesk, served, tiny_page
 
 CODE = "123456785"
@@ -372,25 +372,6 @@ class TestPage:
             assert b"404" in await reader.readline()
             writer.close()
             await writer.wait_closed()
-
-
-class TestStarting:
-    def test_a_page_that_is_not_built_is_said_with_its_remedy(self, desk: ScriptedDesk, tmp_path: Path) -> None:
-        with pytest.raises(ConfigError, match="make setup"):
-            build_kiosk(desk, token=TOKEN, static=tmp_path, hosts=frozenset(), clock=ManualClock())
-
-    @pytest.mark.parametrize("token", ["", "short", "x" * 31, "x" * 40 + " ", "é" * 40])
-    def test_a_weak_token_is_refused(self, desk: ScriptedDesk, static: Path, token: str) -> None:
-        with pytest.raises(ConfigError, match="token"):
-            build_kiosk(desk, token=token, static=static, hosts=frozenset(), clock=ManualClock())
-
-    def test_a_port_in_use_is_said_so(self) -> None:
-        with listen_kiosk("127.0.0.1", 0) as taken, pytest.raises(DeviceBusy, match="in use"):
-            listen_kiosk("127.0.0.1", taken.getsockname()[1])
-
-    def test_an_address_that_is_not_ours_is_said_so(self) -> None:
-        with pytest.raises(ConfigError, match="address of this machine"):
-            listen_kiosk("192.0.2.1", 0)
 
 
 def test_nothing_that_is_printed_shows_what_was_typed() -> None:
