@@ -15,7 +15,7 @@ import msgspec
 
 from cloud_sync.client_mqtt import BrokerSettings, MqttBroker
 from cloud_sync.ports import Trouble
-from cloud_sync.pump import Pacing
+from cloud_sync.pump import REPEAT_AFTER, Pacing
 from cloud_sync.service import CloudSync
 from edge import jose, link_socket
 from edge.acks import Ack
@@ -259,6 +259,7 @@ def cloud_sync(
     settings: BrokerSettings,
     pace: float = 5000.0,
     batch_bytes: int = 64 * 1024,
+    repeat_after: float = REPEAT_AFTER,
     clock: Clock | None = None,
     health: Health | None = None,
     trouble: Trouble = lambda _part, _what: None,
@@ -272,7 +273,7 @@ def cloud_sync(
     return CloudSync(
         open_agent=open_agent,
         broker=MqttBroker(settings),
-        pacing=Pacing(pace, batch_bytes),
+        pacing=Pacing(pace, batch_bytes, repeat_after),
         clock=time,
         random=lambda: rng.random() / 20,
         new_token=lambda: rng.randbytes(8).hex(),
