@@ -1,7 +1,8 @@
 """Moves a node from one collector's store to another's: nothing of it is lost, doubled, or asked for again.
 
-The old store stops taking in and acknowledging the node at once; the new one acknowledges it only after every row was
-copied and the whole chain verified over there. A move that was cut short is begun again and goes on where it was.
+Both stores stop taking in and acknowledging the node at once; the new one begins with it only after every row was
+copied and verified over there: a store believes what it has taken in itself, and would sign for copied rows whose bytes
+nobody has looked at. A move that was cut short is begun again and goes on where it was.
 """
 
 from __future__ import annotations
@@ -98,10 +99,13 @@ class Move:
     def _freeze(self, sql: Connection) -> Known:
         """From here on the old store's workers refuse the node's events and sign nothing for it."""
         self._old.lock(sql, [self._source])
+        self._close(sql)
+        return load(sql, [self._source])[self._source]
+
+    def _close(self, sql: Connection) -> None:
         sql.execute(_MARK, {"source": self._source, "at": self._wall})
         for statement in _NOTHING_DUE:
             sql.execute(statement, {"source": self._source})
-        return load(sql, [self._source])[self._source]
 
     def _finish(self, sql: Connection) -> None:
         """The old store's figures do not speak of the node any more."""
@@ -109,7 +113,11 @@ class Move:
         sql.execute(_DONE, {"source": self._source, "at": self._wall})
 
     def _begin(self, sql: Connection, olds: Known) -> Known:
+        """From here on the new store's workers neither take in nor acknowledge, until ``_adopt``. What the node sends
+        them meanwhile, because it was pointed to them already, it sends again.
+        """
         self._new.lock(sql, [self._source])
+        self._close(sql)
         news = load(sql, [self._source])[self._source]
         for key, stream in olds.items():
             if key not in news:
@@ -151,24 +159,20 @@ class Move:
             await _write(self._new, keep, [dict(zip(columns, row, strict=True)) for row in rows])
 
     async def _verify(self, stream: Stream, number: int, moved: Moved) -> Moved:
-        """Walk what is over there from the first row to the cursor, as if it had just come."""
+        """Walk what is over there from the first row to the last, as if it had just come."""
         end = stream.cursor.seq
         ours, _ = await self._old.work(lambda sql: _held(sql, stream.id, end), reads=True)
         theirs, _ = await self._new.work(lambda sql: _held(sql, number, end), reads=True)
         if ours != theirs:
             raise self._broken(stream, end, f"{ours} rows here and {theirs} over there")
-        walk = Walk(self._node, stream.event_class)
+        walk = Walk(self._node, stream.event_class, end)
         key: dict[str, Any] = {"stream": number, "seq": 0, "digest": b"", "most": PORTION}
-        while walk.seq < end:
-            rows = await _read(self._new, _ROWS, key)
-            held = [row for row in rows if row[0] <= end]
-            for row in held:
+        while rows := await _read(self._new, _ROWS, key):
+            for row in rows:
                 if not walk.step(row[0], bytes(row[1]), bytes(row[2]), row[3] is not None, bytes(row[8])):
                     raise self._broken(stream, row[0], "not the row that the chain names")
-            self._progress(len(held))
-            if len(held) < PORTION:
-                break
-            key |= {"seq": held[-1][0], "digest": bytes(held[-1][1])}
+            self._progress(len(rows))
+            key |= {"seq": rows[-1][0], "digest": bytes(rows[-1][1])}
         if stream.event_class is EventClass.AUDIT and end and walk.digest != stream.cursor.digest:
             raise self._broken(stream, end, "the chain ends otherwise")
         return Moved(moved.events + theirs, moved.seals + walk.seals)
@@ -190,11 +194,14 @@ class Move:
 
 
 class Walk:
-    """The rows of one stream in order of seq; for audit each has to join the one before."""
+    """The rows of one stream in order of seq. For audit each up to ``end``, which is the cursor, has to join the one
+    before; above it, where rows may be anybody's, each has to be what its own columns say.
+    """
 
-    def __init__(self, node: Node, event_class: EventClass) -> None:
+    def __init__(self, node: Node, event_class: EventClass, end: int) -> None:
         self._node = node
         self._chained = event_class is EventClass.AUDIT
+        self._end = end
         self.seq = 0
         self.digest = GENESIS
         self.seals = 0
@@ -202,10 +209,15 @@ class Walk:
     def step(self, seq: int, digest: bytes, prev: bytes, seal: bool, body: bytes) -> bool:  # noqa: FBT001  columns of a row
         """Whether this is the row that belongs here. A share that begins in the middle begins with any row."""
         if self._chained:
-            joins = (seq == self.seq + 1 and prev == self.digest) or (self.seq == 0 < seq - 1)
-            fine = joins and link_hash(prev, body) == digest and (not seal or sealed_by(self._node, body))
+            fine = link_hash(prev, body) == digest and (not seal or sealed_by(self._node, body))
         else:
-            fine = seq > self.seq and hashlib.sha256(body).digest() == digest
+            fine = hashlib.sha256(body).digest() == digest
+        if seq > self._end:
+            return fine
+        if self._chained:
+            fine = fine and ((seq == self.seq + 1 and prev == self.digest) or (self.seq == 0 < seq - 1))
+        else:
+            fine = fine and seq > self.seq
         self.seq, self.digest = seq, digest
         self.seals += seal
         return fine

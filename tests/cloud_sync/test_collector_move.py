@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,7 +91,7 @@ async def test_a_move_that_was_cut_short_goes_on(old, store, monkeypatch):
 
     with pytest.raises(StoreError, match="cut"):
         await Move(OURS, old, store, 0.0, cut).run()
-    assert (await store.settle([SOURCE]))[SOURCE].journals == {}
+    assert await store.settle([SOURCE]) == {}
     copied.clear()
     await Move(OURS, old, store, 0.0, copied.append).run()
     assert copied[0] == 60
@@ -135,8 +136,44 @@ async def test_a_chain_that_is_not_whole_stays_where_it_is(old, store, damage):
     await old.work(lambda sql: sql.exec_driver_sql(damage).close())
     with pytest.raises(StoreCorrupt, match="audit"):
         await move(old, store)
-    assert (await store.settle([SOURCE]))[SOURCE].journals == {}
+    assert await store.settle([SOURCE]) == {}
     assert len(await held(old)) >= 150
+
+
+async def test_nothing_is_signed_for_before_all_was_verified(old, store, monkeypatch):
+    """The node was pointed to the new broker meanwhile: what it sends there would have the copied rows settled, and
+    signed for, in the middle of the move. It is refused until the last row was looked at, and sent again.
+    """
+    monkeypatch.setattr("cloud_sync.collector_move_sql.PORTION", 20)
+    epoch = await filled(old)
+    later = [epoch.add(AUDIT), epoch.seal()]
+    signed: list[object] = []
+    copying = Move(OURS, old, store, 0.0, lambda _: None)
+    verify = copying._verify
+
+    async def busy(*told: Any) -> Moved:
+        await keep(store, *later)
+        signed.append(await store.settle([SOURCE]))
+        verified = await verify(*told)
+        signed.append(await store.settle([SOURCE]))
+        return verified
+
+    monkeypatch.setattr(copying, "_verify", busy)
+    await copying.run()
+    assert signed == [{}] * len(signed)
+    assert len(signed) == 2 * 2
+    await keep(store, *later)
+    assert (await standing(store)).journals[epoch.id]["audit"][0] == epoch.last[AUDIT]
+
+
+async def test_a_tail_without_a_seal_is_verified_too(old, store):
+    """It is copied for a later seal to prove, and that one looks at hashes alone, not at bytes."""
+    epoch = await filled(old)
+    damage = f"UPDATE event SET body = x'7b7d' WHERE seq = {epoch.last[AUDIT]}"
+    await old.work(lambda sql: sql.exec_driver_sql(damage).close())
+    with pytest.raises(StoreCorrupt, match=f"audit {epoch.last[AUDIT]}"):
+        await move(old, store)
+    assert await store.settle([SOURCE]) == {}
 
 
 async def test_a_seal_by_a_stranger_does_not_move(old, store, monkeypatch):
