@@ -5,6 +5,10 @@ dots for the topic's slashes. A subscription of a group is one durable quorum qu
 message on the disks of most of its nodes before the publisher hears its PUBACK, keeps it until a worker has
 acknowledged it, and survives the loss of any minority of them. A filter of our own is bound to a queue that ends with
 the connection.
+
+What we publish goes through a channel of its own, and through a new one after a negative confirmation. A channel of the
+broker notes where a quorum queue's leader is when it first publishes to it, and never looks again while that fails:
+one that began while a node was down is refused for as long as it stays down, though the queue has another leader.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import contextlib
 import itertools
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote, urlsplit
 
@@ -37,6 +41,8 @@ OPENING_S = 10.0
 """Seconds for a connection to come about."""
 ANSWER_S = 10.0
 """Seconds for an answer of the broker. A quorum queue without its majority gives none."""
+FRESH_S = 1.0
+"""Seconds for which a channel is kept though the broker refuses through it: queues without a majority refuse always."""
 PROTOCOL_LIMIT = 128 * 1024 * 1024
 """Bytes of a message by RabbitMQ itself."""
 LOSSES = (AMQPError, OSError, TimeoutError, RuntimeError)
@@ -84,7 +90,7 @@ class AmqpBroker:
                 connection = await aio_pika.connect(
                     url.geturl(), ssl_context=settings.tls, client_properties={"connection_name": settings.name}
                 )
-                channel = await connection.channel(publisher_confirms=True)
+                channel = await connection.channel(publisher_confirms=False)
                 await channel.set_qos(prefetch_count=settings.prefetch)
         except ProbableAuthenticationError as error:
             raise BrokerRefused(
@@ -93,6 +99,16 @@ class AmqpBroker:
         except LOSSES as error:
             raise BrokerLost(f"{where}: {error}", remedy="look at the broker and the way to it") from error
         return AmqpConnection(connection, channel, settings)
+
+
+class _Outlet:
+    """A channel for publishing alone, since ``opened`` (seconds of the loop)."""
+
+    def __init__(self, channel: AbstractChannel, opened: float) -> None:
+        self.channel = channel
+        self.opened = opened
+        self.under_way = 0
+        """Messages without a confirmation: closing it would take that from them."""
 
 
 class AmqpConnection:
@@ -110,6 +126,8 @@ class AmqpConnection:
         self._arrived = asyncio.Event()
         self._ended: BrokerLost | None = None
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self._outlet: _Outlet | None = None
+        self._opening = asyncio.Lock()
         self._under_way: set[asyncio.Future[Any]] = set()
         connection.close_callbacks.add(self._on_close)
         channel.close_callbacks.add(self._on_close)
@@ -117,31 +135,62 @@ class AmqpConnection:
     async def send(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> Awaitable[int]:
         """Publish; what comes back is awaited for the broker's confirmation. ``retain`` has no meaning here.
 
-        A negative one, or none in time, is a failure like a PUBACK's: queues whose node has just died give it. That no
-        queue took the message is none: a node that is away hears the next ack.
+        A negative one, or none in time, is a failure like a PUBACK's: queues whose leader has just died give it, and
+        what is sent after it goes another way. That no queue took the message is none: a node that is away hears the
+        next ack.
         """
         del retain
         self._require()
         await self._slots.acquire()
-        answer = asyncio.ensure_future(self._publish(routing_key(topic), payload, persistent=bool(qos)))
-        self._under_way.add(answer)
-        answer.add_done_callback(self._under_way.discard)
+        answer = self._in_background(self._publish(routing_key(topic), payload, persistent=bool(qos)))
         answer.add_done_callback(lambda _: self._slots.release())
         return answer
 
     async def _publish(self, key: str, payload: bytes, *, persistent: bool) -> int:
         mode = aio_pika.DeliveryMode.PERSISTENT if persistent else aio_pika.DeliveryMode.NOT_PERSISTENT
+        message = aio_pika.Message(payload, delivery_mode=mode)
         try:
             # The library's own time-out ends with the writing; a confirmation that never came would be waited for.
-            async with asyncio.timeout(ANSWER_S):
-                exchange = await self._channel.get_exchange(EXCHANGE, ensure=False)
-                await exchange.publish(aio_pika.Message(payload, delivery_mode=mode), key, mandatory=False)
+            async with asyncio.timeout(ANSWER_S), self._through() as channel:
+                exchange = await channel.get_exchange(EXCHANGE, ensure=False)
+                await exchange.publish(message, key, mandatory=False)
         except (DeliveryError, TimeoutError):
             return FAILURE
         except LOSSES as error:
             self._end(f"publish: {type(error).__name__} {error}")
             return FAILURE
         return 0
+
+    @contextlib.asynccontextmanager
+    async def _through(self) -> AsyncIterator[AbstractChannel]:
+        """The channel to publish by. One through which the broker refuses is left; the last that uses it closes it."""
+        loop = asyncio.get_running_loop()
+        async with self._opening:
+            if self._outlet is None:
+                self._outlet = _Outlet(await self._connection.channel(publisher_confirms=True), loop.time())
+            outlet = self._outlet
+        outlet.under_way += 1
+        try:
+            yield outlet.channel
+        except (DeliveryError, asyncio.CancelledError):  # the latter is the time-out, before it is called so
+            if self._outlet is outlet and loop.time() - outlet.opened >= FRESH_S:
+                self._outlet = None
+            raise
+        finally:
+            outlet.under_way -= 1
+            if outlet is not self._outlet and not outlet.under_way and self._ended is None:
+                _ = self._in_background(self._leave(outlet.channel))
+
+    async def _leave(self, channel: AbstractChannel) -> None:
+        with contextlib.suppress(*LOSSES):
+            async with asyncio.timeout(ANSWER_S):
+                await channel.close()
+
+    def _in_background(self, work: Coroutine[Any, Any, Any]) -> asyncio.Future[Any]:
+        task = asyncio.ensure_future(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
 
     async def subscribe(self, filters: Sequence[str]) -> tuple[int, ...]:
         """``$share/{group}/...`` are bound to the group's quorum queue, others to a queue of this connection."""
@@ -167,9 +216,7 @@ class AmqpConnection:
     def ack(self, message: Message) -> None:
         came = self._unsettled.pop(message.mid, None)
         if came is not None and self._ended is None:
-            acking = asyncio.ensure_future(self._acknowledge(came))
-            self._under_way.add(acking)
-            acking.add_done_callback(self._under_way.discard)
+            _ = self._in_background(self._acknowledge(came))
 
     async def close(self) -> None:
         self._end("closed by us")

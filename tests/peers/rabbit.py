@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -12,10 +13,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.cloud_sync.broker_rig import free_port
-
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 """Not the one in /usr/sbin: that changes the user and forgets the environment."""
+EPMD = Path("/usr/bin/epmd")
 ERLANG = "-kernel inet_dist_use_interface {127,0,0,1} +S 1:1 +sbwt none -start_epmd false"
 """Talk to the others on loopback alone; one core; no waiting by spinning; no port mapper of its own."""
 START_S = 150.0
@@ -23,15 +23,15 @@ START_S = 150.0
 
 
 class Rabbits:
-    """A cluster of ``count`` nodes that find each other by their configuration."""
+    """A cluster of ``count`` nodes that find each other by their configuration. ``session``: it may outlive a test."""
 
-    def __init__(self, count: int = 1) -> None:
+    def __init__(self, count: int = 1, *, session: bool = False) -> None:
         assert SERVER.exists(), "RabbitMQ is missing: apt-get install rabbitmq-server"
-        self.home = Path(tempfile.mkdtemp(prefix="lastmile-rabbit-"))
+        self.home = Path(tempfile.mkdtemp(prefix=f"lastmile-{'session-' if session else ''}rabbit-"))
         cookie = self.home / ".erlang.cookie"
         cookie.write_text(os.urandom(20).hex())
         cookie.chmod(0o400)
-        self._mapper_port = free_port()
+        self._mapper_port = _own_port()
         self._mapper: subprocess.Popen[bytes] | None = None
         self.names = [f"r{n}-{self._mapper_port}@localhost" for n in range(count)]
         self.nodes = [Rabbit(self, name) for name in self.names]
@@ -46,13 +46,17 @@ class Rabbits:
         }
 
     def start(self) -> None:
+        """One after the other, as docs/scaling.md asks for: of nodes that start together the MQTT plugin sometimes
+        leaves one out of its own cluster, and no message tells of it.
+        """
         # Started here, in the foreground, or the first node would leave one behind.
         with (self.home / "epmd.log").open("ab") as told:
-            self._mapper = subprocess.Popen(["epmd"], stdout=told, stderr=told, env=self.environment())
+            self._mapper = subprocess.Popen(
+                [self.home / "epmd"], executable=EPMD, stdout=told, stderr=told, env=self.environment()
+            )
         _wait(lambda: _listens(self._mapper_port), self.home / "epmd.log")
         for node in self.nodes:
             node.launch()
-        for node in self.nodes:
             node.wait()
 
     def remove(self) -> None:
@@ -72,7 +76,7 @@ class Rabbit:
 
     def __init__(self, cluster: Rabbits, name: str) -> None:
         self.name = name
-        self.amqp_port, self.mqtt_port, self._between = free_port(), free_port(), free_port()
+        self.amqp_port, self.mqtt_port, self._between = _own_port(), _own_port(), _own_port()
         self._cluster = cluster
         self._folder = cluster.home / name
         self._process: subprocess.Popen[bytes] | None = None
@@ -91,16 +95,31 @@ class Rabbit:
         ]
         (self._folder / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
         with (self._folder / "out").open("ab") as told:
+            # The argument is for those who look at the list of processes.
             self._process = subprocess.Popen(
-                [SERVER], stdout=told, stderr=told, cwd=self._folder, env=self._environment(), start_new_session=True
+                [SERVER, "-lastmile", self._folder],
+                stdout=told,
+                stderr=told,
+                cwd=self._folder,
+                env=self._environment(),
+                start_new_session=True,
             )
 
-    def wait(self) -> None:
+    def wait(self, seconds: float = START_S) -> None:
         def ready() -> bool:
             assert self._process is None or self._process.poll() is None, (self._folder / "out").read_text()
             return _listens(self.amqp_port) and _listens(self.mqtt_port)
 
-        _wait(ready, self._folder / "out")
+        _wait(ready, self._folder / "out", seconds)
+
+    def run(self, erlang: str) -> str:
+        """Have the node evaluate an expression; what it prints of it."""
+        cookie = (self._cluster.home / ".erlang.cookie").read_text()
+        command = ["erl_call", "-n", self.name, "-c", cookie, "-e"]
+        done = subprocess.run(
+            command, input=erlang, capture_output=True, text=True, check=True, timeout=60, env=self._environment()
+        )
+        return done.stdout
 
     def kill(self) -> None:
         """kill -9, with the helpers of its own session."""
@@ -130,8 +149,8 @@ class Rabbit:
 
 
 @contextlib.contextmanager
-def rabbits(count: int = 1) -> Iterator[Rabbits]:
-    cluster = Rabbits(count)
+def rabbits(count: int = 1, *, session: bool = False) -> Iterator[Rabbits]:
+    cluster = Rabbits(count, session=session)
     try:
         cluster.start()
         yield cluster
@@ -139,14 +158,23 @@ def rabbits(count: int = 1) -> Iterator[Rabbits]:
         cluster.remove()
 
 
+def _own_port() -> int:
+    """A free one below those that the system hands to clients: a node that starts late, or again, finds it free."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with contextlib.closing(socket.socket()) as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
 def _listens(port: int) -> bool:
     with contextlib.closing(socket.socket()) as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _wait(condition: object, log: Path) -> None:
+def _wait(condition: object, log: Path, seconds: float = START_S) -> None:
     assert callable(condition)
-    deadline = time.monotonic() + START_S
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, log.read_text() if log.exists() else "no log"
         time.sleep(0.05)
