@@ -33,7 +33,7 @@ ATTACKS = (
 )
 """What is done at once, one line after the other, calm between them. The role agent takes four connections in all, of
 which the true cloud-sync has one: so three at most of those that keep theirs."""
-CALM, ATTACKED = 2, 3
+CALM, ATTACKED = 2, 5
 """Pickups before each attack, and under it."""
 NOTHING: dict[str, Any] = {
     "files": [],
