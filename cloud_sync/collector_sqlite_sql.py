@@ -15,6 +15,7 @@ from sqlalchemy.pool import StaticPool
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from cloud_sync import collector_schema_sql as schema
+from edge.durable_sql import make_durable
 from edge.errors import StoreCorrupt, StoreError, StoreFull
 from edge.schema_sql import migrate
 
@@ -81,11 +82,10 @@ class SqliteDatabase:
 
 
 def _tune(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
-    # FULL: a signed ack lets the node delete, so what it covers has to survive a power cut.
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "temp_store = MEMORY", "cache_size = -65536"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+    # A signed ack lets the node delete, so what it covers has to survive a power cut.
+    make_durable(connection)
+    for pragma in ("temp_store = MEMORY", "cache_size = -65536"):
+        connection.execute(f"PRAGMA {pragma}")
 
 
 def _begin(sql: Connection) -> None:

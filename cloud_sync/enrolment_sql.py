@@ -17,6 +17,7 @@ from sqlalchemy import Column, Float, Integer, MetaData, Table, Text
 from cloud_sync.authority import Revocation
 from cloud_sync.known_nodes import KnownKey
 from edge.certificate import Certificate
+from edge.durable_sql import make_durable
 from edge.errors import StoreError
 from edge.keys import VerifyKey
 from edge.schema_sql import create, migrate, read_fact, write_fact
@@ -137,9 +138,8 @@ class Register:
         sql = sqlite3.connect(self._path, timeout=LOCK_S, isolation_level=None)
         if fresh:
             self._path.chmod(0o600)
-        sql.execute("PRAGMA journal_mode = WAL")
         # A claim that is used must stay used over a power cut.
-        sql.execute("PRAGMA synchronous = FULL")
+        make_durable(sql)
         migrate(sql, (lambda connection: create(connection, _TABLES),))
         return sql
 

@@ -37,6 +37,7 @@ from sqlalchemy.schema import CreateIndex
 
 from cloud_sync.outbox import FINAL, Entry, Input, State, after
 from edge.clock import Clock
+from edge.durable_sql import make_durable
 from edge.errors import ConfigError, StoreCorrupt, StoreError, StoreFull
 from edge.schema_sql import compiled, create, migrate
 
@@ -214,9 +215,9 @@ class OutboxStore:
         with _told_as(self._path):
             connection = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
             self._connection = connection
-            # FULL: a node may open a door for what was published, so what was published has to survive a power cut.
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-                connection.execute(f"PRAGMA {pragma}")
+            # A node may open a door for what was published, so what was published has to survive a power cut.
+            make_durable(connection)
+            connection.execute("PRAGMA foreign_keys = ON")
             migrate(connection, [_create])
             if self._clock.trusted():
                 connection.execute(_FORGET, {"before": self._clock.wall() - KEEP_S})

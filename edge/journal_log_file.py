@@ -47,6 +47,22 @@ def lengthen_log(log: Path) -> None:
         os.close(descriptor)
 
 
+def renew_log(log: Path) -> None:
+    """Write once more what is in use of the log, each byte where it stands, and sync it. Raises ``OSError``.
+
+    The caller keeps every writer away. A power cut meanwhile leaves what there was, in part perhaps renewed.
+    """
+    used = log_bytes(log)
+    if not used:
+        return
+    with log.open("r+b", buffering=0) as file:
+        at, end = 0, _HEADER + used
+        while at < end:
+            piece = os.pread(file.fileno(), min(_CHUNK, end - at), at)
+            at += os.pwrite(file.fileno(), piece, at)
+        os.fsync(file.fileno())
+
+
 def log_bytes(log: Path) -> int:
     """Bytes of the log that were written since it began anew, whether or not they are in the database by now."""
     try:

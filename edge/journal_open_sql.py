@@ -15,6 +15,7 @@ import msgspec
 
 from edge.anchor_file import Anchor, read_anchor
 from edge.clock import Clock
+from edge.durable_sql import make_durable
 from edge.errors import StoreError, StoreFull
 from edge.event import SEALED
 from edge.identifiers import Randomness
@@ -73,6 +74,8 @@ def open_journal(  # noqa: PLR0913  everything it touches is handed in
         connection, quarantined = _open_sound(files, steps, rebuild)
     except sqlite3.Error as error:
         raise _unusable(files.database, error) from error
+    except OSError as error:
+        raise StoreError(f"{files.database}: {error.strerror}", remedy="look at the disk; nothing was lost") from error
     with _closed_on_failure(connection):
         try:
             _follow_consumers(connection, consumers)
@@ -133,8 +136,7 @@ def _open(path: Path, steps: Sequence[Step]) -> sqlite3.Connection | None:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
     try:
         with _closed_on_failure(connection):
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
+            make_durable(connection)
             # Checkpoints run beside the writer (edge.journal_upkeep_asyncio); this bound holds if they are late.
             connection.execute("PRAGMA wal_autocheckpoint = 8000")
             connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")

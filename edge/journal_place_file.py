@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
+
+from edge.atomic_file import sync_directory
 
 _COMPANIONS = ("-wal", "-shm")
 
@@ -67,11 +68,7 @@ class Place(msgspec.Struct, frozen=True):
                 left.rename(f"{aside}{companion}")
         self.rebuilt.rename(self.database)
         self.suspect.unlink(missing_ok=True)
-        directory = os.open(self.database.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_directory(self.database.parent)
 
     def _drop_rebuilt(self) -> None:
         for companion in ("", *_COMPANIONS, "-journal"):

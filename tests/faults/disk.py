@@ -4,7 +4,8 @@ What is modelled. A write is lost at a power cut unless the file was synced sinc
 kernel may have written any of them back, in any order. A new name, a renaming or a removal is lost unless its directory
 was synced since; such changes reach the disk in their order, so the first few of them may be there and the others not.
 Syncing a file does not keep its name: POSIX does not promise it. A sync that failed leaves nothing behind, and the
-blocks it should have written are not written by a later one either, as Linux does it.
+blocks it should have written are not written by a later one either unless they are put anew, as Linux does it. It is
+told once to each who has the file open then. Of a directory it keeps no change, and a later one does.
 
 Not modelled: torn blocks, bits that rot, disks that lie about a sync.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import errno
+import itertools
 import os
 import random
 import stat
@@ -39,6 +41,10 @@ class File:
     kept: bytearray = dataclasses.field(default_factory=bytearray)
     dirty: set[int] = dataclasses.field(default_factory=set)
     """Numbers of blocks that a sync has to write."""
+    handles: set[int] = dataclasses.field(default_factory=set)
+    """Of those who have it open."""
+    unheard: set[int] = dataclasses.field(default_factory=set)
+    """Of those who were not told yet that a sync of somebody else has failed."""
 
     def put(self, offset: int, data: bytes) -> None:
         if len(self.data) < offset + len(data):
@@ -57,9 +63,10 @@ class File:
         del self.kept[len(self.data) :]
         self.kept.extend(bytes(len(self.data) - len(self.kept)))
 
-    def lose_sync(self) -> None:
-        """The sync failed: the kernel thinks no more of what it should have written."""
+    def lose_sync(self, handle: int) -> None:
+        """The sync through ``handle`` failed: the kernel thinks no more of what it should have written."""
         self.dirty.clear()
+        self.unheard = self.handles - {handle}
 
     def cut(self, chance: Callable[[], bool]) -> None:
         """Some blocks were written back by themselves; the rest of what was not synced is gone."""
@@ -67,6 +74,7 @@ class File:
         if len(self.data) < len(self.kept) and chance():
             del self.kept[len(self.data) :]
         self.data, self.dirty = bytearray(self.kept), set()
+        self.handles, self.unheard = set(), set()
 
     def _write_back(self, blocks: set[int]) -> None:
         for block in blocks:
@@ -117,8 +125,10 @@ class Disk:
         self.chance = random.Random(seed)
         self.nodes: dict[int, File | Directory] = {fuse.ROOT: Directory(fuse.ROOT, stat.S_IFDIR | 0o700)}
         self.room = CAPACITY
-        self.failing = {"write": 0, "sync": 0, "read": 0}
+        self.failing = {"write": 0, "sync": 0, "names": 0, "read": 0}
+        """``sync`` is of either, ``names`` of directories alone."""
         self.syncs = 0
+        self._handles = itertools.count(1)
         self._ops: dict[Op | int, Callable[[Request], bytes]] = {
             Op.INIT: lambda request: fuse.init(request.body),
             Op.LOOKUP: lambda request: fuse.entry(self._attr(self._named(request.node, fuse.names(request.body)[0]))),
@@ -137,8 +147,10 @@ class Disk:
             Op.FSYNCDIR: self._sync,
             Op.READDIR: self._list,
             Op.STATFS: self._space,
-            **dict.fromkeys((Op.OPEN, Op.OPENDIR), lambda request: fuse.opened(request.node)),
-            **dict.fromkeys((Op.RELEASE, Op.RELEASEDIR, Op.FLUSH), lambda _: b""),
+            Op.OPEN: lambda request: self._open(request.node),
+            Op.RELEASE: self._release,
+            Op.OPENDIR: lambda request: fuse.opened(request.node),
+            **dict.fromkeys((Op.RELEASEDIR, Op.FLUSH), lambda _: b""),
         }
 
     def answer(self, request: Request) -> bytes | None:
@@ -197,7 +209,18 @@ class Disk:
     def _create(self, request: Request) -> bytes:
         mode, name = fuse.created(request.body)
         number = len(self.nodes) + 1
-        return self._add(request.node, name, File(number, stat.S_IFREG | mode & 0o7777)) + fuse.opened(number)
+        return self._add(request.node, name, File(number, stat.S_IFREG | mode & 0o7777)) + self._open(number)
+
+    def _open(self, node: int) -> bytes:
+        handle = next(self._handles)
+        self._file(node).handles.add(handle)
+        return fuse.opened(handle)
+
+    def _release(self, request: Request) -> bytes:
+        file, handle = self._file(request.node), fuse.handle(request.body)
+        file.handles.discard(handle)
+        file.unheard.discard(handle)
+        return b""
 
     def _remove(self, request: Request) -> bytes:
         (name,) = fuse.names(request.body)
@@ -249,14 +272,19 @@ class Disk:
         return b""
 
     def _sync(self, request: Request) -> bytes:
-        node = self.nodes[request.node]
+        node, handle = self.nodes[request.node], fuse.handle(request.body)
         self.syncs += 1
-        if isinstance(node, File):
-            # Of a directory SQLite passes over the error, so no commit could be believed after it; see docs/faults.md.
+        if isinstance(node, Directory):
+            self._fail("names")
+            self._fail("sync")
+        elif handle in node.unheard:
+            node.unheard.remove(handle)
+            raise OSError(errno.EIO, "a sync of another's had failed")
+        else:
             try:
                 self._fail("sync")
             except OSError:
-                node.lose_sync()
+                node.lose_sync(handle)
                 raise
         node.sync()
         return b""

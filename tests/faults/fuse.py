@@ -158,6 +158,11 @@ def changed(body: bytes) -> tuple[int, int, int]:
     return valid, size, mode
 
 
+def handle(body: bytes) -> int:
+    """What OPEN or CREATE had answered, of FSYNC and RELEASE."""
+    return int.from_bytes(body[:8], "little")
+
+
 def reading(body: bytes) -> tuple[int, int]:
     """(offset, size) of READ and READDIR."""
     _, offset, size = struct.unpack_from("<QQI", body)

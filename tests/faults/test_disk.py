@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from edge.errors import StoreError
 from locker.sim_control_socket import SimControl
+from tests.edge.journal_rig import Store, append, lived
 from tests.faults.disk import BLOCK, Directory, File
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +50,7 @@ def test_blocks_that_were_not_synced_survive_each_by_itself():
 def test_what_a_failed_sync_should_have_written_no_later_one_writes():
     file = File(2, 0o600)
     file.put(0, b"lost")
-    file.lose_sync()
+    file.lose_sync(1)
     file.put(BLOCK, b"later")
     file.sync()
     file.cut(lambda: False)
@@ -123,3 +125,55 @@ def test_a_full_disk_says_so_also_in_its_figures(disk):
     with pytest.raises(OSError, match="No space left") as refused:
         (at / "more").write_bytes(b"x")
     assert refused.value.errno == errno.ENOSPC
+
+
+def test_a_failed_sync_is_told_once_to_each_who_has_the_file_open(disk):
+    at, hand = disk
+    with (at / "a").open("wb") as ours, (at / "a").open("rb+") as theirs:
+        ours.write(b"x")
+        ours.flush()
+        hand.call("fail", call="sync", times=1)
+        for each in (ours, theirs):
+            with pytest.raises(OSError, match="Input/output"):
+                os.fsync(each.fileno())
+            os.fsync(each.fileno())
+    with (at / "a").open("rb+") as later:
+        os.fsync(later.fileno())
+
+
+async def test_nothing_is_committed_on_what_a_failed_sync_has_left_of_the_log(disk):
+    """Two fail, the commit's and that of the log at the end, so the log stays; whoever opens it finds both commits."""
+    at, hand = disk
+    store = Store(at)
+    with pytest.raises(StoreError):  # noqa: PT012  the failing commit ends the journal
+        async with store.journal() as journal:
+            await append(journal, 1)
+            hand.call("fail", call="sync", times=2)
+            await append(journal, 2)
+    async with store.journal() as journal:
+        found = store.told()
+        assert found == [1, 2], "else the log was not what this is about"
+        await append(journal, 3, 4)
+        hand.call("cut", survival=0.0)
+        with pytest.raises(StoreError):
+            await append(journal, 5)
+    await lived(store, 6)
+    assert store.told() == [1, 2, 3, 4, 6]
+
+
+async def test_nothing_is_committed_to_a_log_whose_name_may_be_lost(disk):
+    """SQLite itself goes on when the sync of the directory fails: the log's name is gone after a power cut."""
+    at, hand = disk
+    store = Store(at)
+    await lived(store, 1)
+    hand.call("fail", call="names", times=2)
+    with pytest.raises(StoreError, match="Input/output"):
+        store.open()
+    hand.call("heal")
+    async with store.journal() as journal:
+        await append(journal, 2)
+        hand.call("cut", survival=0.0)
+        with pytest.raises(StoreError):
+            await append(journal, 3)
+    await lived(store, 4)
+    assert store.told() == [1, 2, 4]

@@ -187,6 +187,11 @@ def test_nothing_else_catches_everything() -> None:
     assert broad == []
 
 
+def test_every_store_is_opened_the_durable_way() -> None:
+    """Whoever sets SQLite's log up by himself commits on what a failed sync may have left of it."""
+    assert {name_of(path) for path in product() if "journal_mode = WAL" in path.read_text()} == {"edge/durable_sql.py"}
+
+
 def test_every_module_says_what_it_is() -> None:
     silent = [name_of(path) for path in python() if path.read_text().strip() and not ast.get_docstring(tree(path))]
     assert silent == []
