@@ -327,7 +327,7 @@ class Mount:
 
     def up(self) -> None:
         self._device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
-        told = f"fd={self._device},rootmode=40000,user_id={os.getuid()},group_id={os.getgid()},allow_other"
+        told = f"fd={self._device},rootmode=40000,user_id={os.getuid()},group_id={os.getgid()}"
         linux.mount("forgetful", self._at, "fuse.forgetful", 0, told)
         asyncio.get_running_loop().add_reader(self._device, self._serve)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import statistics
 import subprocess
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.privilege import as_root
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ("unshare", "nsenter", "setpriv", "prlimit", "mount", "systemd-sysusers", "systemd-tmpfiles")
@@ -38,7 +39,7 @@ def report() -> dict[str, Any]:
     apart = ["unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--mount-proc"]
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="lastmile-") as disk:
         done = subprocess.run(
-            [*_as_root(), *apart, sys.executable, "-B", "-m", "tests.isolation.scenario", disk],
+            [*as_root(), *apart, sys.executable, "-B", "-m", "tests.isolation.scenario", disk],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -48,15 +49,6 @@ def report() -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     told: dict[str, Any] = json.loads(done.stdout)
     return told
-
-
-def _as_root() -> list[str]:
-    if os.geteuid() == 0:
-        return []
-    sudo = shutil.which("sudo")
-    if sudo and subprocess.run([sudo, "-n", "true"], capture_output=True, check=False).returncode == 0:
-        return [sudo, "-n"]
-    pytest.fail("Two users need root to start them. Run the tests as root, or allow this user sudo without a password.")
 
 
 def reached(answers: dict[str, str]) -> set[str]:
