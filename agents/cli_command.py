@@ -59,21 +59,6 @@ def command_expect(  # noqa: PLR0913  each is an option that a person may give
     _book(config, json, node, "expect", booking, args, days=days, rev=rev, wait=wait)
 
 
-@command.command("cancel", epilog=ENDS)
-def command_cancel(
-    node: NodeName,
-    booking: Booking,
-    config: As,
-    *,
-    days: Days = 30,
-    rev: Rev = None,
-    wait: Wait = 30.0,
-    json: Json = False,
-) -> None:
-    """The parcel will not come after all."""
-    _book(config, json, node, "cancel", booking, {}, days=days, rev=rev, wait=wait)
-
-
 @command.command("extend", epilog=ENDS)
 def command_extend(
     node: NodeName,
@@ -90,19 +75,25 @@ def command_extend(
     _book(config, json, node, "extend", booking, {"hours": hours}, days=days, rev=rev, wait=wait)
 
 
-@command.command("reissue", epilog=ENDS)
-def command_reissue(
-    node: NodeName,
-    booking: Booking,
-    config: As,
-    *,
-    days: Days = 30,
-    rev: Rev = None,
-    wait: Wait = 30.0,
-    json: Json = False,
-) -> None:
-    """A new pickup code; the former one is dead."""
-    _book(config, json, node, "reissue", booking, {}, days=days, rev=rev, wait=wait)
+def _booking_alone(name: str, says: str) -> None:
+    """A command that names its booking and nothing else."""
+
+    @command.command(name, epilog=ENDS, help=says)
+    def command_booking(
+        node: NodeName,
+        booking: Booking,
+        config: As,
+        *,
+        days: Days = 30,
+        rev: Rev = None,
+        wait: Wait = 30.0,
+        json: Json = False,
+    ) -> None:
+        _book(config, json, node, name, booking, {}, days=days, rev=rev, wait=wait)
+
+
+_booking_alone("cancel", "The parcel will not come after all.")
+_booking_alone("reissue", "A new pickup code; the former one is dead.")
 
 
 @command.command("clear", epilog=ENDS)

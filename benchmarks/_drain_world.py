@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 from agents import processes
+from agents.demo_broker import free_port
 from agents.site import Site, make_keys, write_settings
 from edge.event import Draft
 from edge.identity import identify
@@ -29,7 +30,8 @@ from edge.system_clock import SystemClock
 from edge.tls_socket import TlsFiles
 from locker.contract import DoorOpened, draft
 from locker.ledger_sql import LOCKER_STEPS
-from tests.cloud_sync.broker_rig import Authority, Mosquitto, free_port
+from tests.authority import Certifier
+from tests.cloud_sync.broker_rig import Mosquitto
 
 EVENT: Draft = draft(DoorOpened(door="17", attempt="019aa8f0-7c1e-7abc-8def-0123456789ab"))
 GATHERED = 1000
@@ -86,9 +88,8 @@ class World:
         self.site.directory.mkdir()
         make_keys(self.site, wall=time.time())
         self.identity = identify("acme", "locker-7", read_verify_key(self.site.key("role.jwk")))
-        (folder / "tls").mkdir()
-        self._authority = Authority(folder / "tls")
-        server = self._authority.issue("localhost")
+        self._authority = Certifier(folder / "tls")
+        server = self._authority.server()
         lines = [f"cafile {server.ca}", f"certfile {server.certificate}", f"keyfile {server.key}"]
         lines += ["require_certificate true", "use_identity_as_username true", "tls_version tlsv1.3"]
         # A broker that keeps 1000 messages for a slow consumer throws the rest of a fast drain away, and they go again.
@@ -97,7 +98,7 @@ class World:
         self.events = 0
 
     def certificate(self, name: str) -> TlsFiles:
-        return self._authority.issue(name)
+        return self._authority.client(name)
 
     def settings(self, *, batch_kib: int, database: str = "collector.db") -> None:
         """``node.toml`` and ``collector.toml`` for a run."""

@@ -12,16 +12,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import Literal, Protocol
 
 from cloud_sync.collector import Batch, Node, Standing, check_result, read_events
-from cloud_sync.ports import FAILURE, Broker, BrokerConnection, BrokerLost, Message, Progress, first_of
+from cloud_sync.ports import FAILURE, Broker, BrokerConnection, Message, Progress
 from cloud_sync.presence import decode
-from cloud_sync.session import FIRST_PAUSE, LONGEST_PAUSE, STABLE_AFTER
 from cloud_sync.topics import CONSUMED, Kind, NodeTopics, consumer_probe, parse, shared
-from cloud_sync.waiting_asyncio import alone, within
+from cloud_sync.waiting_asyncio import one_after_another, within
 from edge import log
 from edge.acks import MAX_JOURNALS, Ack
-from edge.backoff import Backoff
 from edge.clock import Clock
-from edge.errors import ConfigError, ProtocolError, StoreError
+from edge.errors import ConfigError, LastmileError, ProtocolError
 
 MAX_MESSAGES = 500
 """Messages in one commit."""
@@ -111,16 +109,16 @@ class Collector:
 
     async def run(self) -> None:
         """Collect until cancelled."""
-        backoff = Backoff(self._random, first_s=FIRST_PAUSE, cap_s=LONGEST_PAUSE, stable_s=STABLE_AFTER)
-        while True:
-            began = self._clock.mono()
-            try:
-                await alone(self._one_connection())
-            except* (BrokerLost, StoreError, ConfigError) as lost:
-                self._log.warning("collector_interrupted", what=str(first_of(lost)))
-            self.subscribed = ""
-            self._progress("broker")
-            await self._clock.sleep(backoff.after(self._clock.mono() - began))
+        await one_after_another(
+            self._one_connection, clock=self._clock, random=self._random, lost=self._lost, between=self._between
+        )
+
+    def _lost(self, cause: LastmileError) -> None:
+        self._log.warning("collector_interrupted", what=str(cause))
+
+    def _between(self) -> None:
+        self.subscribed = ""
+        self._progress("broker")
 
     async def _one_connection(self) -> None:
         connection = await self._broker.connect(None)

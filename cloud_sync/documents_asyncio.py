@@ -7,15 +7,13 @@ from collections.abc import Callable, Mapping
 
 from cloud_sync.collector import Node
 from cloud_sync.documents import Document, Standing, standing
-from cloud_sync.ports import FAILURE, Broker, BrokerConnection, BrokerLost, Message, first_of
-from cloud_sync.session import FIRST_PAUSE, LONGEST_PAUSE, STABLE_AFTER
+from cloud_sync.ports import FAILURE, Broker, BrokerConnection, Message
 from cloud_sync.topics import NodeTopics
-from cloud_sync.waiting_asyncio import alone
+from cloud_sync.waiting_asyncio import one_after_another
 from edge import log
-from edge.backoff import Backoff
 from edge.clock import Clock
 from edge.document import Reported, read_reported
-from edge.errors import ConfigError, VerificationError
+from edge.errors import ConfigError, LastmileError, VerificationError
 
 MAX_MESSAGES = 100
 """Handled in one go."""
@@ -54,7 +52,7 @@ class Publisher:
         """The newest word of each node."""
         self.settled = asyncio.Event()
         """Every node has it in force, or has refused it."""
-        self.interrupted: BrokerLost | ConfigError | None = None
+        self.interrupted: LastmileError | None = None
 
     def standings(self) -> dict[str, Standing]:
         """Of each node."""
@@ -62,16 +60,11 @@ class Publisher:
 
     async def run(self) -> None:
         """Publish and listen until cancelled. Again after each loss of the broker: it may come back empty."""
-        backoff = Backoff(self._random, first_s=FIRST_PAUSE, cap_s=LONGEST_PAUSE, stable_s=STABLE_AFTER)
-        while True:
-            began = self._clock.mono()
-            try:
-                await alone(self._one_connection())
-            except* (BrokerLost, ConfigError) as lost:
-                cause = first_of(lost)
-                self._log.warning("publishing_interrupted", what=str(cause))
-                self.interrupted = cause if isinstance(cause, BrokerLost | ConfigError) else None
-            await self._clock.sleep(backoff.after(self._clock.mono() - began))
+        await one_after_another(self._one_connection, clock=self._clock, random=self._random, lost=self._lost)
+
+    def _lost(self, cause: LastmileError) -> None:
+        self._log.warning("publishing_interrupted", what=str(cause))
+        self.interrupted = cause
 
     async def _one_connection(self) -> None:
         connection = await self._broker.connect(None)

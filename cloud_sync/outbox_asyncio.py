@@ -12,13 +12,11 @@ from typing import Protocol
 
 from cloud_sync.collector import Node
 from cloud_sync.outbox import FINAL, HEARD, Entry, Input, Outcome, Schedule, State
-from cloud_sync.ports import FAILURE, Broker, BrokerConnection, BrokerLost, Message, Progress, first_of
+from cloud_sync.ports import FAILURE, Broker, BrokerConnection, BrokerLost, Message, Progress
 from cloud_sync.presence import Presence, decode
-from cloud_sync.session import FIRST_PAUSE, LONGEST_PAUSE, STABLE_AFTER
 from cloud_sync.topics import Kind, NodeTopics, parse
-from cloud_sync.waiting_asyncio import alone, within
+from cloud_sync.waiting_asyncio import one_after_another, within
 from edge import log
-from edge.backoff import Backoff
 from edge.clock import Clock
 from edge.errors import ConfigError, LastmileError, ProtocolError, StoreError, VerificationError
 from edge.result import Result, Status, read_result
@@ -90,19 +88,18 @@ class Outbox:
 
     async def run(self) -> None:
         """Publish and listen until cancelled."""
-        backoff = Backoff(self._random, first_s=FIRST_PAUSE, cap_s=LONGEST_PAUSE, stable_s=STABLE_AFTER)
-        while True:
-            began = self._clock.mono()
-            try:
-                await alone(self._one_connection())
-            except* (BrokerLost, StoreError, ConfigError) as lost:
-                cause = first_of(lost)
-                self._log.warning("outbox_interrupted", what=str(cause))
-                self.interrupted = cause if isinstance(cause, LastmileError) else None
-                self._stir()
-            self.listening = False
-            self._progress("broker")
-            await self._clock.sleep(backoff.after(self._clock.mono() - began))
+        await one_after_another(
+            self._one_connection, clock=self._clock, random=self._random, lost=self._lost, between=self._between
+        )
+
+    def _lost(self, cause: LastmileError) -> None:
+        self._log.warning("outbox_interrupted", what=str(cause))
+        self.interrupted = cause
+        self._stir()
+
+    def _between(self) -> None:
+        self.listening = False
+        self._progress("broker")
 
     async def keep(self, entry: Entry, *, alone: bool = False) -> None:
         """Commit the command; from here on it goes out. Raises ``StoreError``: then it never does.

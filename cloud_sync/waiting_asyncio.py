@@ -1,12 +1,16 @@
-"""Waiting for something to happen, on the injected clock."""
+"""Waiting for something to happen, on the injected clock, and living from one connection to the next."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn, cast
 
+from cloud_sync.ports import BrokerLost, first_of
+from cloud_sync.session import FIRST_PAUSE, LONGEST_PAUSE, STABLE_AFTER
+from edge.backoff import Backoff
 from edge.clock import Clock
+from edge.errors import ConfigError, LastmileError, StoreError
 
 
 async def within(clock: Clock, seconds: float, event: asyncio.Event) -> bool:
@@ -38,3 +42,26 @@ async def alone(work: Coroutine[Any, Any, None]) -> None:
             if not task.cancelled():
                 task.exception()  # nobody asks for it any more
     task.result()
+
+
+async def one_after_another(
+    connection: Callable[[], Coroutine[Any, Any, None]],
+    *,
+    clock: Clock,
+    random: Callable[[], float],
+    lost: Callable[[LastmileError], None],
+    between: Callable[[], None] = lambda: None,
+) -> NoReturn:
+    """Live through one ``connection`` after another until cancelled, with pauses that grow while none is stable.
+
+    ``lost`` hears why one ended, ``between`` is called after each, and ``random`` gives floats in [0, 1).
+    """
+    backoff = Backoff(random, first_s=FIRST_PAUSE, cap_s=LONGEST_PAUSE, stable_s=STABLE_AFTER)
+    while True:
+        began = clock.mono()
+        try:
+            await alone(connection())
+        except* (BrokerLost, StoreError, ConfigError) as ended:
+            lost(cast("LastmileError", first_of(ended)))
+        between()
+        await clock.sleep(backoff.after(clock.mono() - began))

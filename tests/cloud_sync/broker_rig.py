@@ -1,11 +1,9 @@
-"""A real broker for the tests, somebody who listens to it, and certificates."""
+"""A real broker for the tests, and somebody who listens to it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
-import ipaddress
 import socket
 import subprocess
 from collections.abc import Callable, Sequence
@@ -13,15 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from agents.demo_broker import free_port
 from cloud_sync.client_mqtt import BrokerSettings, MqttBroker, MqttConnection
 from cloud_sync.ports import BrokerLost, Message
 from edge.event import EventClass
-from edge.tls_socket import TlsFiles
 
 STEP = 0.005
 """Seconds between two looks at something that another process does."""
@@ -68,12 +62,6 @@ class Mosquitto:
         return BrokerSettings(host="127.0.0.1", port=self.port, client_id=client_id, protocol=protocol, **more)
 
 
-def free_port() -> int:
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Listener:
     """A subscriber that keeps what it hears."""
 
@@ -112,50 +100,3 @@ class Listener:
     async def close(self) -> None:
         await self.connection.close()
         await self._task
-
-
-class Authority:
-    """A certificate authority of one test: makes certificates for the broker and for nodes."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
-        self.ca = folder / "ca.pem"
-        builder = self._builder(self._name, self._key.public_key())
-        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        usage = dict.fromkeys(
-            ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"), False
-        )
-        usage |= {"key_cert_sign": True, "crl_sign": True, "encipher_only": False, "decipher_only": False}
-        builder = builder.add_extension(x509.KeyUsage(**usage), critical=True)
-        self.ca.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-
-    def issue(self, name: str) -> TlsFiles:
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        names = x509.SubjectAlternativeName(
-            [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-        )
-        builder = self._builder(subject, key.public_key()).add_extension(names, critical=False)
-        signed = builder.sign(self._key, hashes.SHA256())
-        certificate, private = self.folder / f"{name}.pem", self.folder / f"{name}.key"
-        certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-        private.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        return TlsFiles(str(self.ca), str(certificate), str(private))
-
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        now = dt.datetime.now(dt.UTC)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(days=1))
-            .not_valid_after(now + dt.timedelta(days=1))
-        )

@@ -11,11 +11,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from agents.demo_broker import free_port
 from cloud_sync.client_mqtt import BrokerSettings, MqttBroker
 from cloud_sync.ports import BrokerLost, BrokerRefused, Will
 from edge.errors import ConfigError
 from edge.tls_socket import TlsFiles
-from tests.cloud_sync.broker_rig import Authority, Listener, Mosquitto, free_port, until
+from tests.authority import Certifier
+from tests.cloud_sync.broker_rig import Listener, Mosquitto, until
 
 CONNACK_5 = bytes.fromhex("2003000000")
 RECEIVE_MAXIMUM_5 = bytes.fromhex("2006000003210005")
@@ -81,14 +83,12 @@ async def test_a_missing_certificate_is_named():
 
 
 async def test_a_broker_of_another_authority_is_not_spoken_to(tmp_path):
-    for name in ("ours", "theirs"):
-        (tmp_path / name).mkdir()
-    ours, theirs = Authority(tmp_path / "ours"), Authority(tmp_path / "theirs")
-    server = theirs.issue("localhost")
+    ours, theirs = Certifier(tmp_path / "ours"), Certifier(tmp_path / "theirs")
+    server = theirs.server()
     broker = Mosquitto(tmp_path, [f"cafile {ours.ca}", f"certfile {server.certificate}", f"keyfile {server.key}"])
     await broker.start()
     with pytest.raises(BrokerLost, match="certificate"):
-        await MqttBroker(broker.settings("node", tls=ours.issue("node"))).connect(None)
+        await MqttBroker(broker.settings("node", tls=ours.client("node"))).connect(None)
     broker.kill()
 
 

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from amqtt.broker import Broker as Amqtt
 
+from agents.demo_broker import free_port
 from cloud_sync.client_mqtt import BrokerSettings, MqttBroker
 from cloud_sync.collector import load_nodes
 from cloud_sync.collector_asyncio import Collector
@@ -22,7 +23,8 @@ from edge.acks import sign_ack
 from edge.event import EventClass, JournalBegun
 from edge.keys import SigningKey
 from edge.system_clock import SystemClock
-from tests.cloud_sync.broker_rig import Authority, Listener, Mosquitto, free_port, until
+from tests.authority import Certifier
+from tests.cloud_sync.broker_rig import Listener, Mosquitto, until
 from tests.cloud_sync.rig import CONSUMER, NODE, SOURCE, TENANT, Epoch, FastClock, ScriptedAgent, cloud_sync, running
 
 ROLE, CONSUMER_KEY = SigningKey(b"r" * 32), SigningKey(b"c" * 32)
@@ -165,8 +167,8 @@ async def test_kill_9_of_the_broker_during_a_drain(broker, agent, store):
 
 async def test_mutual_tls(tmp_path, agent, store):
     """The broker takes no client without a certificate of its authority; rights follow the certificate's name."""
-    authority = Authority(tmp_path)
-    server = authority.issue("localhost")
+    authority = Certifier(tmp_path)
+    server = authority.server()
     rights = tmp_path / "acl"
     rights.write_text(mosquitto_acl([CONSUMER], []))
     rights.chmod(0o600)
@@ -175,8 +177,8 @@ async def test_mutual_tls(tmp_path, agent, store):
     broker = Mosquitto(tmp_path, lines)
     await broker.start()
     agent.epoch.seal()
-    listening = collector(store, broker.settings("collector", tls=authority.issue(CONSUMER)))
-    sync = cloud_sync(agent, broker.settings(NODE, tls=authority.issue(NODE)))
+    listening = collector(store, broker.settings("collector", tls=authority.client(CONSUMER)))
+    sync = cloud_sync(agent, broker.settings(NODE, tls=authority.client(NODE)))
     async with running(listening.run), running(sync.run):
         await until(lambda: agent.held() == 2)
     broker.kill()

@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from agents.cloud_sync import PART_LIMIT_S, PARTS
+from agents.demo_broker import free_port
 from cloud_sync.session import LinkState
 from edge.clock_sim import ManualClock
 from edge.health import Health
-from tests.cloud_sync.broker_rig import free_port, until
+from tests.cloud_sync.broker_rig import until
 from tests.cloud_sync.rig import NODE, FastClock, cloud_sync, running
 
 

@@ -11,7 +11,6 @@ from typing import TypeVar
 
 import msgspec
 
-from cloud_sync.authority import Authority, make_issuing, make_root
 from cloud_sync.enrolment_desk_sql import EnrolmentDesk, Operator, Published
 from cloud_sync.enrolment_http import build_enrolment, serve_enrolment, server_context
 from cloud_sync.enrolment_sql import Register
@@ -22,6 +21,7 @@ from edge.issuers import Entry, IssuersDocument, sign_issuers
 from edge.keys import OpeningKey, SigningKey
 from edge.serve_http import listen
 from edge.tls_socket import TlsFiles
+from tests.authority import Certifier
 
 S = TypeVar("S", bound=msgspec.Struct)
 NOW = 1_800_000_000.0
@@ -61,20 +61,12 @@ class Asker:
         return RenewRequest(request.decode(), proof.decode())
 
 
-class Office:
+class Office(Certifier):
     """The operator's side in one directory. ``wall`` is its clock."""
 
     def __init__(self, folder: Path, wall: float = NOW, days: float = 90.0) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        self.wall = wall
-        self.days = days
+        super().__init__(folder, wall, days)
         self.issuers = issuers(3)
-        root, self.root_pem = make_root("test", os.urandom, wall)
-        key, issuing = make_issuing("test", root, self.root_pem, os.urandom, wall)
-        self.authority = Authority(key, issuing, self.root_pem)
-        self.ca = folder / "root.pem"
-        self.ca.write_bytes(self.root_pem)
         self.nodes_file = folder / "nodes.json"
         self.revoked_file = folder / "revoked.pem"
 
@@ -102,24 +94,6 @@ class Office:
         pair = self.folder / f"{name}.pem"
         pair.write_bytes(asker.tls.pem() + answer.certificate.encode())
         return asker, TlsFiles(str(self.ca), str(pair), str(pair))
-
-    def client(self, name: str) -> TlsFiles:
-        """A consumer's or an issuer's pair."""
-        key = TlsKey.generate(os.urandom)
-        chain = self.authority.client(
-            read_request(key.request(name)), random=os.urandom, wall=self.wall, days=self.days
-        )
-        return self._pair(name, key, chain)
-
-    def server(self, *hosts: str, name: str = "broker", days: float = 90.0, wall: float | None = None) -> TlsFiles:
-        key = TlsKey.generate(os.urandom)
-        at = self.wall if wall is None else wall
-        return self._pair(name, key, self.authority.server(key, hosts, random=os.urandom, wall=at, days=days))
-
-    def _pair(self, name: str, key: TlsKey, chain: bytes) -> TlsFiles:
-        pair = self.folder / f"{name}.pem"
-        pair.write_bytes(key.pem() + chain)
-        return TlsFiles(str(self.ca), str(pair), str(pair))
 
 
 @contextlib.asynccontextmanager

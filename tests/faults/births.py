@@ -25,6 +25,7 @@ import cloud_sync.client_mqtt
 import cloud_sync.collector_asyncio
 import cloud_sync.pump
 import cloud_sync.service
+import cloud_sync.waiting_asyncio
 import cloud_sync.wants
 from agents import cloud_sync as _carrier  # noqa: F401  what a child needs is imported before it is forked
 from agents import collector as _collector  # noqa: F401
@@ -61,8 +62,10 @@ def hurry(synchronised: Path) -> None:
     service.PROBE_TIMEOUT = service.PROBE_AGAIN = 2.0
     service.LONGEST_AGENT_PAUSE = 0.4
     collector: Any = cloud_sync.collector_asyncio
-    collector.FIRST_PAUSE, collector.LONGEST_PAUSE, collector.PROBE_TIMEOUT = 0.1, 0.5, 2.0
+    collector.PROBE_TIMEOUT = 2.0
     collector.SWEEP = 0.1
+    waiting: Any = cloud_sync.waiting_asyncio
+    waiting.FIRST_PAUSE, waiting.LONGEST_PAUSE = 0.1, 0.5
     wants: Any = cloud_sync.wants
     wants.SETTLE_FOR, wants.WANT_AGAIN = 0.3, 1.0
     pump: Any = cloud_sync.pump

@@ -13,7 +13,8 @@ from cloud_sync.fleet_sim import Fleet, FleetSettings, names
 from edge.acks import sign_ack
 from edge.keys import SigningKey
 from edge.system_clock import SystemClock
-from tests.cloud_sync.broker_rig import Authority, Mosquitto, until
+from tests.authority import Certifier
+from tests.cloud_sync.broker_rig import Mosquitto, until
 from tests.cloud_sync.rig import running
 from tests.edge import trust
 
@@ -23,11 +24,11 @@ ROLE, ACK = SigningKey(b"r" * 32), SigningKey(b"a" * 32)
 
 
 async def test_a_broker_that_dies_under_a_fleet_loses_nothing_and_strands_nobody(tmp_path: Path) -> None:
-    authority = Authority(tmp_path)
-    served = authority.issue("broker")
+    authority = Certifier(tmp_path)
+    served = authority.server()
     chosen = tuple(names(NODES))
     for name in chosen:
-        authority.issue(f"{TENANT}_{name}")
+        authority.client(f"{TENANT}_{name}")
     mosquitto = Mosquitto(
         tmp_path,
         [
@@ -45,7 +46,7 @@ async def test_a_broker_that_dies_under_a_fleet_loses_nothing_and_strands_nobody
     fleet = Fleet(settings, ROLE, issuers, SystemClock())
     store = open_store(str(tmp_path / "collector.db"), consumer="hub", clock=SystemClock())
     await store.open()
-    tls = authority.issue("hub-1")
+    tls = authority.client("hub-1")
     collector = Collector(
         consumer="hub",
         client_id="hub-1",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psycopg
 
-from tests.cloud_sync.broker_rig import free_port
+from agents.demo_broker import free_port
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",

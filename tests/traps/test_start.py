@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from agents import processes
+from agents.demo_broker import free_port
 from agents.site import Site, make_keys, write_settings
 from edge.schema_sql import AUDIT, STATE, TELEMETRY, place
-from tests.cloud_sync.broker_rig import free_port
 
 SPOOLED = 26_500
 SLOWER = 1.0
