@@ -217,9 +217,9 @@ class History:
         tried = [one for one in self.attempts.values() if one.parcel == parcel and one.cause == "code"]
         return bool(tried) and tried[-1].outcome == UNKNOWN
 
-    def settled(self) -> bool:
-        """Whether every attempt has an outcome."""
-        return all(attempt.outcomes for attempt in self.attempts.values())
+    def untold(self) -> set[str]:
+        """Attempts without an outcome."""
+        return {name for name, attempt in self.attempts.items() if not attempt.outcomes}
 
     def requested(self) -> int:
         """How many pulses were ever announced."""

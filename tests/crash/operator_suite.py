@@ -278,7 +278,7 @@ class Operator:
     def _settle(self) -> None:
         world = self._world
         world.until_serving()
-        world.until("the outcomes", lambda: self._history().settled())
+        world.until("the outcomes", lambda: not self._history().untold())
         self.toll.faults += self._history().faults()
 
     def _finish(self) -> None:

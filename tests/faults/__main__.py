@@ -31,6 +31,8 @@ def main() -> int:
     seeds = [wanted.only] if wanted.only is not None else list(range(wanted.seed, wanted.seed + wanted.runs))
     with tempfile.TemporaryDirectory(prefix="lm-faults-", dir=MEMORY if MEMORY.is_dir() else None) as scratch:
         directory = Path(wanted.files) if wanted.files else Path(scratch)
+        # PostgreSQL does not run as root, and its folder is inside.
+        Path(scratch).chmod(0o711)
         report = Report(len(seeds), powers, tell=not wanted.quiet)
         runs = play_all(iter(seeds), directory, powers, wanted.jobs, keep=bool(wanted.files))
         with contextlib.closing(runs):
@@ -48,7 +50,8 @@ def main() -> int:
 
 def find_powers() -> Powers:
     disk = os.geteuid() == 0 and Path("/dev/fuse").exists()
-    return Powers(network=network.possible(), disk=disk)
+    postgres = any(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    return Powers(network=network.possible(), disk=disk, postgres=postgres)
 
 
 def _tell_story(outcome: Outcome) -> None:

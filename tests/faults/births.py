@@ -36,6 +36,7 @@ from tests.crash.boundaries import Trap
 from tests.crash.nursery import hurry as hurry_locker
 from tests.faults import linux
 from tests.faults.disk import run_disk
+from tests.faults.store import run_postgres
 
 MESSAGE = 64 * 1024
 AHEAD = struct.Struct("<d")
@@ -102,6 +103,7 @@ def _disk(at: str, control: str, seed: str) -> None:
 ROLES: dict[str, Callable[..., None]] = {
     "lock-board": _board,
     "disk": _disk,
+    "postgres": run_postgres,
     **{
         name: lambda config, name=name: processes.run(name, Path(config))
         for name in ("locker", "cloud-sync", "collector")

@@ -9,7 +9,8 @@ import sqlite3
 from tests.crash.bench import Bench
 from tests.crash.journal_file import Entry, read_journal
 from tests.faults.births import Child
-from tests.faults.yard import LOCK_S, PATIENCE_S, Yard
+from tests.faults.store import LOCK_S, put_back
+from tests.faults.yard import PATIENCE_S, Yard
 
 SEALED_S = 0.5
 """A seal comes 0.2 s after the last event here, and has to reach the broker."""
@@ -46,7 +47,7 @@ class Clone(Bench):
         (site.directory / "keys").symlink_to(yard.site.directory / "keys")
         told = yard.site.node_toml.read_text()
         site.node_toml.write_text(told.replace(f"port = {yard.kiosk_port}\n", f"port = {self._port}\n"))
-        yard.put_back(site.database.parent, files)
+        put_back(site.database.parent, files)
         board = (str(site.port), str(site.sim_control), str(site.directory / "witness.jsonl"))
         self._children.append(yard.bear_beside("lock-board", "clone-board", board))
         await yard.until_true("the clone's board", self._plugged)

@@ -38,6 +38,7 @@ class Kind(enum.Enum):
     KILL_SYNC = "kill -9 cloud-sync"
     KILL_BROKER = "kill -9 broker"
     KILL_COLLECTOR = "kill -9 collector"
+    KILL_STORE = "kill -9 collector's PostgreSQL"
     STOP_LOCKER = "SIGSTOP locker"
     STOP_SYNC = "SIGSTOP cloud-sync"
     STOP_BROKER = "SIGSTOP broker"
@@ -73,6 +74,8 @@ LASTING = frozenset(
 """These go on over the acts after them until they are healed."""
 
 NETWORK = frozenset({Kind.PACKETS, Kind.CABLE, Kind.SLOW})
+DRAWN = tuple(kind for kind in Kind if kind is not Kind.KILL_STORE)
+"""Of every plan; a world with PostgreSQL has some of its faults turned into others."""
 DISK = frozenset({Kind.POWER_CUT, Kind.COLLECTOR_CUT, Kind.DISK_FULL, Kind.DISK_ERROR})
 
 BOUNDARIES = (
@@ -87,9 +90,11 @@ class Powers(msgspec.Struct, frozen=True):
 
     network: bool
     disk: bool
+    postgres: bool = False
 
     def allow(self, kind: Kind) -> bool:
-        return (self.network or kind not in NETWORK) and (self.disk or kind not in DISK)
+        possible = (self.network or kind not in NETWORK) and (self.disk or kind not in DISK)
+        return possible and (self.postgres or kind is not Kind.KILL_STORE)
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -113,12 +118,16 @@ class Step(msgspec.Struct, frozen=True):
 class Plan(msgspec.Struct, frozen=True):
     seed: int
     steps: tuple[Step, ...]
+    postgres: bool = False
+    """Whether the consumer keeps its events in PostgreSQL; where there is none, in a file after all."""
 
     def faults(self) -> list[Fault]:
         return [fault for step in self.steps for fault in step.faults]
 
 
 STEPS = 6
+EVERY, POSTGRES = 7, 5
+"""One world of seven has its consumer on PostgreSQL: it takes a second longer to begin."""
 ACTS = (Act.DEPOSIT,) * 3 + (Act.COLLECT,) * 5 + (Act.WRONG, Act.USED) + (Act.COMMAND,) * 3
 
 
@@ -127,7 +136,23 @@ def draw_plan(seed: int) -> Plan:
     chance = random.Random(seed)
     steps = [_step(chance, Act.DEPOSIT, chance.random() < 0.5)]
     steps += [_step(chance, chance.choice(ACTS), chance.random() < 0.75) for _ in range(STEPS - 1)]
-    return Plan(seed, tuple(steps))
+    if seed % EVERY != POSTGRES:
+        return Plan(seed, tuple(steps))
+    return Plan(seed, tuple(_of_postgres(step) for step in steps), postgres=True)
+
+
+def _of_postgres(step: Step) -> Step:
+    """Its disk is not the lab's: what was to befall the collector's befalls PostgreSQL's processes, or the node's."""
+    return msgspec.structs.replace(step, faults=tuple(map(_turned, step.faults)))
+
+
+HALF_TURNED = frozenset({Kind.KILL_COLLECTOR, Kind.STOP_COLLECTOR})
+
+
+def _turned(fault: Fault) -> Fault:
+    if fault.kind is Kind.COLLECTOR_CUT or (fault.kind in HALF_TURNED and fault.draw % 2):
+        return msgspec.structs.replace(fault, kind=Kind.KILL_STORE)
+    return msgspec.structs.replace(fault, side="node") if fault.kind in DISK else fault
 
 
 def _step(chance: random.Random, act: Act, struck: bool) -> Step:
@@ -136,7 +161,7 @@ def _step(chance: random.Random, act: Act, struck: bool) -> Step:
 
 
 def _fault(chance: random.Random) -> Fault:
-    kind = chance.choice(list(Kind))
+    kind = chance.choice(DRAWN)
     return Fault(
         kind,
         chance.choice(list(Moment)),

@@ -24,6 +24,7 @@ from tests.faults.judge import Count
 from tests.faults.network import Network
 from tests.faults.people import People
 from tests.faults.plan import Moment, Plan, Powers, draw_plan
+from tests.faults.store import AwayError, make_template
 from tests.faults.strikes import Strikes
 from tests.faults.tables import Tables
 from tests.faults.yard import Ground, Yard
@@ -104,7 +105,7 @@ class Run:
             return
         try:
             self.outcome.faults += judge.leading_cursors(self._yard.tables())
-        except sqlite3.Error:
+        except (sqlite3.Error, AwayError):
             return  # one of the two is being restarted, or its disk fails
 
     async def _finish(self) -> None:
@@ -144,7 +145,7 @@ class Run:
             await asyncio.sleep(LOOK_S)
             try:
                 tables, entries = yard.tables(), yard.present()
-            except sqlite3.Error:
+            except (sqlite3.Error, AwayError):
                 return False
             if not self._strikes.consumer_lost:
                 self.outcome.faults += judge.leading_cursors(tables)
@@ -197,7 +198,7 @@ class Run:
         out.failed = [f"{act.act}: {act.told}" for act in acts if not act.hit and not act.fine]
 
 
-def prepare(directory: Path, powers: Powers) -> Ground:
+def prepare(directory: Path, powers: Powers, template: Path | None) -> Ground:
     """Everything that has to be made before the first thread and the first event loop."""
     if powers.disk:
         linux.private_mounts()
@@ -205,16 +206,16 @@ def prepare(directory: Path, powers: Powers) -> Ground:
         network.own_network()
     networks = {side: Network() for side in ("node", "cloud")} if powers.network else {}
     births.hurry(directory / "synchronised")
-    return Ground(directory, births.Nursery(), powers, networks)
+    return Ground(directory, births.Nursery(), powers, networks, template)
 
 
-def play(seed: int, directory: Path, powers: Powers) -> Outcome:
+def play(seed: int, directory: Path, powers: Powers, template: Path | None) -> Outcome:
     """In a process of its own: leaves mounts, networks and children to end with it."""
     began = time.monotonic()
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     (directory / "synchronised").touch()
-    ground = prepare(directory, powers)
+    ground = prepare(directory, powers, template)
     plan = draw_plan(seed)
 
     async def whole() -> Outcome:
@@ -257,7 +258,8 @@ def play_all(seeds: Iterator[int], directory: Path, powers: Powers, jobs: int, *
                 seed = next(seeds, None)
                 seeds_left = seed is not None
                 if seed is not None:
-                    begun = _begin(seed, directory / f"run-{seed}", powers)
+                    template = _template(directory) if powers.postgres and draw_plan(seed).postgres else None
+                    begun = _begin(seed, directory / f"run-{seed}", powers, template)
                     running[begun.pipe] = begun
             for pipe in _readable(running):
                 outcome = _hear(running[pipe])
@@ -273,14 +275,20 @@ def play_all(seeds: Iterator[int], directory: Path, powers: Powers, jobs: int, *
             os.close(each.pipe)
 
 
-def _begin(seed: int, directory: Path, powers: Powers) -> Playing:
+def _template(directory: Path) -> Path:
+    """Made for the first world that needs it."""
+    made = directory / "postgres"
+    return made if made.exists() else make_template(made)
+
+
+def _begin(seed: int, directory: Path, powers: Powers, template: Path | None) -> Playing:
     ours, theirs = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(ours)
         os.setsid()
         linux.end_with_parent()
-        outcome = play(seed, directory, powers)
+        outcome = play(seed, directory, powers, template)
         with os.fdopen(theirs, "wb") as out:
             out.write(msgspec.json.encode(outcome))
         os._exit(0)

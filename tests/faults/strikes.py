@@ -14,6 +14,7 @@ from tests.faults.clone import Clone
 from tests.faults.hostile import Hostile
 from tests.faults.plan import BOUNDARIES, JUMPS_S, Fault, Kind, Plan
 from tests.faults.relay import Way
+from tests.faults.store import copied, put_back
 from tests.faults.yard import Yard
 
 LATE_DEATH_S = 0.3
@@ -46,13 +47,13 @@ class Strikes:
         self.consumer_lost = False
         self._lasting: list[tuple[int, Heal]] = []
         self._node_copy: dict[str, bytes] = {}
-        self._collector_copy: dict[str, bytes] = {}
         self._acts: dict[Kind, Callable[[Fault, random.Random], Awaitable[None]]] = {
             Kind.KILL_LOCKER: self._kill("locker"),
             Kind.KILL_AT: self._kill_at,
             Kind.KILL_SYNC: self._kill("cloud-sync"),
             Kind.KILL_BROKER: self._kill_broker,
             Kind.KILL_COLLECTOR: self._kill("collector"),
+            Kind.KILL_STORE: self._kill_store,
             Kind.STOP_LOCKER: self._stop("locker"),
             Kind.STOP_SYNC: self._stop("cloud-sync"),
             Kind.STOP_BROKER: self._stop("broker"),
@@ -89,9 +90,9 @@ class Strikes:
             await yard.children["locker"].halt()
             self._node_copy = self._copy_of_node()
             await self._go_on()
-        if Kind.CONSUMER_LOST in self._wants_copies and not self._collector_copy:
+        if Kind.CONSUMER_LOST in self._wants_copies:
             await yard.children["collector"].halt()
-            self._collector_copy = yard.copied(yard.collected.parent)
+            yard.store.copy()
             yard.children["collector"].signal(signal.SIGCONT)
 
     async def after_act(self) -> None:
@@ -134,6 +135,11 @@ class Strikes:
         await asyncio.sleep(chance.uniform(0.0, 0.3))
         yard.broker.start()
         await self._reconnected("broker")
+
+    async def _kill_store(self, _: Fault, chance: random.Random) -> None:
+        self._yard.strike("postgres")
+        await self._yard.kill_store(chance.choice(("server", "all", "backend")))
+        await self._reconnected("postgres")
 
     def _stop(self, name: str) -> Callable[[Fault, random.Random], Awaitable[None]]:
         async def stop(_: Fault, chance: random.Random) -> None:
@@ -264,7 +270,7 @@ class Strikes:
         files = dict(self._node_copy)
         if chance.random() < 0.5:
             files |= {path.name: path.read_bytes() for path in place.glob("*.anchor")}
-        yard.put_back(place, files)
+        put_back(place, files)
         await yard.again("locker")
         there = {(entry.epoch, entry.digest) for entry in await yard.read()}
         gone = (entry.event["data"] for entry in yard.entries() if (entry.epoch, entry.digest) not in there)
@@ -288,15 +294,13 @@ class Strikes:
         await self._yard.serving()
 
     def _copy_of_node(self) -> dict[str, bytes]:
-        files = self._yard.copied(self._yard.site.database.parent)
+        files = copied(self._yard.site.database.parent)
         return {name: content for name, content in files.items() if "reserve" not in name}
 
     async def _lose_rows(self, _: Fault, __: random.Random) -> None:
         yard = self._yard
         await yard.kill("collector")
-        if self._collector_copy:
-            self.consumer_lost = True
-            yard.put_back(yard.collected.parent, self._collector_copy)
+        self.consumer_lost |= yard.store.restore()
         await yard.again("collector")
 
     # -- the broker is hostile -----------------------------------------------------------------------------------------

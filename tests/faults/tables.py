@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from edge.schema_sql import CLASS_NUMBERS, last_seq
+from tests.faults.store import LOCK_S, Store
 
-LOCK_S = 0.5
 Place = tuple[str, str]
 """epoch, class"""
 
@@ -36,8 +36,11 @@ class Tables(msgspec.Struct):
     """The node's newest."""
 
 
-def read_tables(node: Path, collector: Path) -> Tables:
-    """The node first: what it thinks is held, the collector held before. Raises ``sqlite3.Error`` while one is away."""
+def read_tables(node: Path, store: Store) -> Tables:
+    """The node first: what it thinks is held, the collector held before.
+
+    Raises ``sqlite3.Error`` while the one is away, and ``AwayError`` while the other is.
+    """
     found = Tables()
     with closing(sqlite3.connect(f"file:{node}?mode=ro", uri=True, timeout=LOCK_S)) as sql:
         sql.execute("BEGIN")
@@ -48,13 +51,12 @@ def read_tables(node: Path, collector: Path) -> Tables:
                 found.last[epoch, name] = last_seq(sql, number, kind)
         query = "SELECT epoch.id, class, seq FROM cursor JOIN epoch ON epoch.no = epoch_no"
         found.cursors = {(epoch, names[kind]): seq for epoch, kind, seq in sql.execute(query)}
-    with closing(sqlite3.connect(f"file:{collector}?mode=ro", uri=True, timeout=LOCK_S)) as sql:
-        sql.execute("BEGIN")
+    with store.reading() as sql:
         _read_collector(sql, found)
     return found
 
 
-def _read_collector(sql: sqlite3.Connection, found: Tables) -> None:
+def _read_collector(sql: Any, found: Tables) -> None:
     found.held = {(e, c): seq for e, c, seq in sql.execute("SELECT epoch, class, seq FROM stream")}
     query = "SELECT epoch, seq, body FROM held_event WHERE class = 'audit'"
     found.audit = {(epoch, seq): body for epoch, seq, body in sql.execute(query)}

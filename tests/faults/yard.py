@@ -32,12 +32,11 @@ from tests.faults.births import Birth, Child, Nursery, set_clock
 from tests.faults.network import Network
 from tests.faults.plan import Powers
 from tests.faults.relay import Relay
+from tests.faults.store import LOCK_S, PostgresStore, SqliteStore, Store, end, server_processes, serves_client
 from tests.faults.tables import Tables, read_tables
 
 PATIENCE_S = 20.0
 LOOK_S = ASK_S
-LOCK_S = 0.5
-"""Whoever reads a store beside a process that has just died may not take its locks, and has to come again."""
 RESTART_S = 0.05
 """As the units' RestartSec, in small."""
 PORTS = {"broker": 1883, "kiosk": 8080, "clone": 8081}
@@ -47,8 +46,14 @@ exec setpriv --pdeathsig KILL {} "$@"
 """
 """No broker outlives a run that is killed. Giving up root would undo that; as root it has a network of its own."""
 SERVICES = ("collector", "locker", "cloud-sync")
-MAY_END = {"locker": {"disk", "space"}, "cloud-sync": set[str](), "collector": {"disk-collector"}}
-"""Whose process may end by itself once what was struck: the service manager starts it again."""
+MAY_END = {
+    "locker": {"disk", "space"},
+    "cloud-sync": set[str](),
+    "collector": {"disk-collector"},
+    "postgres": {"postgres"},
+}
+"""Whose process may end by itself once what was struck: the service manager starts it again. PostgreSQL does not begin
+while processes of its former life are about."""
 agents.issuer.PRESENCE_S = agents.issuer.ANSWER_S = 4.0
 
 
@@ -60,6 +65,8 @@ class Ground(msgspec.Struct, frozen=True):
     powers: Powers
     networks: dict[str, Network]
     """By side; empty where the machine gives none."""
+    template: Path | None = None
+    """Of the consumer's PostgreSQL; None for a SQLite file."""
 
     def port(self, name: str) -> int:
         """In a network of its own a run has all ports, and takes those that no outgoing connection is ever given."""
@@ -115,14 +122,31 @@ class Yard(Bench):
             set_clock(clock, 0.0)
         self._bear("lock-board", str(site.port), str(site.sim_control), str(site.witness))
         if ground.powers.disk:
-            for name, place in (("node", site.database.parent), ("collector", site.directory / "hub")):
-                await self._mount(name, place)
+            await self._mount("node", site.database.parent)
+            if ground.template is None:
+                await self._mount("collector", site.directory / "hub")
+        await self._keep_store()
         self.broker.start()
         await self.until("the board", site.port.is_symlink)
         for name in SERVICES:
             self.up(name)
         await self.serving()
         return self
+
+    async def _keep_store(self) -> None:
+        hub = self.site.directory / "hub"
+        if self.ground.template is None:
+            self.store: Store = SqliteStore(hub)
+        else:
+            self.store = PostgresStore(hub / "postgres", self.ground.template)
+            self.up("postgres")
+            await self._store_answers()
+        told = self.site.collector_toml.read_text()
+        self.site.collector_toml.write_text(told.replace('"collector.db"', f'"{self.store.database}"'))
+
+    async def _store_answers(self) -> None:
+        assert isinstance(self.store, PostgresStore)
+        await self.until("the consumer's PostgreSQL", self.store.answers)
 
     async def _relay(self, side: str) -> None:
         network = self.ground.networks.get(side)
@@ -146,16 +170,11 @@ class Yard(Bench):
         node = node.replace(port, f"{port}keepalive = 5\n")
         node = node.replace("repeat_s = 4.0", "repeat_s = 1.0").replace("max_backoff_s = 2.0", "max_backoff_s = 0.4")
         site.node_toml.write_text(node)
-        collector = collector.replace(port, f"port = {self._ports['cloud']}\nkeepalive = 5\n")
-        site.collector_toml.write_text(collector.replace('"collector.db"', '"hub/collector.db"'))
+        site.collector_toml.write_text(collector.replace(port, f"port = {self._ports['cloud']}\nkeepalive = 5\n"))
 
     @property
     def kiosk_port(self) -> int:
         return self._port
-
-    @property
-    def collected(self) -> Path:
-        return self.site.directory / "hub" / "collector.db"
 
     async def _mount(self, name: str, place: Path) -> None:
         control = self.site.directory / "run" / f"disk-{name}.sock"
@@ -197,14 +216,18 @@ class Yard(Bench):
     def up(self, name: str) -> None:
         """Start a process of the product, as the service manager does: when it ends by itself, again."""
         network = self.ground.networks.get({"cloud-sync": "node", "collector": "cloud"}.get(name, ""))
-        config = self.site.collector_toml if name == "collector" else self.site.node_toml
-        more: dict[str, Any] = {"network": network.pid if network else 0, "clock": str(self.clocks[name])}
+        about = self.site.collector_toml if name == "collector" else self.site.node_toml
+        more: dict[str, Any] = {"network": network.pid if network else 0}
+        if name in self.clocks:
+            more["clock"] = str(self.clocks[name])
+        if isinstance(self.store, PostgresStore) and name == "postgres":
+            about = self.store.folder
         trapped = name == "locker" and self._boundary[0] != ""
         if name == "locker":
             more["boundary"], more["nth"] = self._boundary
             self._boundary = ("", 1)
             self.lives.append(time.monotonic())
-        child = self._bear(name, str(config), **more)
+        child = self._bear(name, str(about), **more)
         if trapped:
             self.strike("boundary")
         if name == "locker":
@@ -251,8 +274,22 @@ class Yard(Bench):
             self.up(name)
         if "locker" in names:
             await self.serving()
+        if "postgres" in names:
+            await self._store_answers()
         for name in names:
             self.calm(name)
+
+    async def kill_store(self, how: str) -> None:
+        """Kill -9 of PostgreSQL: its ``server``, ``all`` of it, or the ``backend`` of the collector alone."""
+        server = self.children["postgres"]
+        started = server_processes(server.pid)
+        if how == "backend":
+            end([pid for pid in started if serves_client(pid)])
+            return  # the server itself sees to all of them
+        await self.kill("postgres")
+        if how == "all":
+            end(started)
+        await self.again("postgres")
 
     def calm(self, name: str) -> None:
         self.struck[name] -= 1
@@ -313,7 +350,7 @@ class Yard(Bench):
             await agent.close()
 
     def tables(self) -> Tables:
-        return read_tables(self.site.database, self.collected)
+        return read_tables(self.site.database, self.store)
 
     async def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
         try:
@@ -339,23 +376,3 @@ class Yard(Bench):
             broker=Broker(host="127.0.0.1", port=self.broker.port, protocol="5", keepalive=5),
             nodes=(KnownNode(tenant=site.tenant, name=site.name, role_key="keys/role.jwk"),),
         )
-
-    # -- copies --------------------------------------------------------------------------------------------------------
-
-    @staticmethod
-    def copied(place: Path) -> dict[str, bytes]:
-        """The files of a store whose process is gone or stands still. Companions that only a process needs stay out."""
-        return {path.name: path.read_bytes() for path in sorted(place.iterdir()) if not path.name.endswith("-shm")}
-
-    @staticmethod
-    def put_back(place: Path, files: dict[str, bytes]) -> None:
-        for path in place.iterdir():
-            path.unlink()
-        for name, content in files.items():
-            (place / name).write_bytes(content)
-            descriptor = os.open(place / name, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.close(descriptor)
-        directory = os.open(place, os.O_RDONLY)
-        os.fsync(directory)
-        os.close(directory)

@@ -15,6 +15,7 @@ from edge.result import Status
 from tests.crash.bench import Bench
 from tests.faults import judge
 from tests.faults.births import Child
+from tests.faults.store import copied, put_back
 from tests.isolation import flood
 from tests.redteam.attacker import payload_of
 from tests.redteam.cast import INSIDER
@@ -58,7 +59,7 @@ async def an_older_database_is_put_back(duel: Duel) -> None:
     stage, attacker, honest = duel.stage, duel.attacker, duel.honest
     await stage.kill("locker")
     place = stage.site.database.parent
-    files = {name: told for name, told in stage.copied(place).items() if "reserve" not in name}
+    files = {name: told for name, told in copied(place).items() if "reserve" not in name}
     await attacker.step_aside()
     await stage.again("locker")
     await attacker.take_the_place()
@@ -74,7 +75,7 @@ async def an_older_database_is_put_back(duel: Duel) -> None:
     await stage.read()
     await stage.kill("locker")
     stage.went_back = True
-    stage.put_back(place, files)
+    put_back(place, files)
     await stage.again("locker")
     await attacker.take_the_place()
     await duel.try_all([unsent])
