@@ -27,7 +27,7 @@ MAX_RIVALS = 4
 SETTLE_ROWS = 50_000
 """Rows looked at in one go; what is left follows at once."""
 
-_AUDIT = EventClass.AUDIT.value
+_AUDIT, _STATE = EventClass.AUDIT.value, EventClass.STATE.value
 
 _CANDIDATES = text(
     "SELECT seq, digest, prev, start FROM event WHERE stream = :stream AND seq > :seq ORDER BY seq LIMIT :n"
@@ -70,6 +70,9 @@ class Settling:
         self._refused: list[str] = []
         self._ends = {epoch: (seq, bytes(link)) for epoch, seq, link in sql.execute(_ENDS, {"source": source})}
         """By epoch that is over: where a later epoch's sealed first event says that its chain ends."""
+        told = sql.execute(_PRESENCE, {"source": source}).scalar()
+        self._present = _epoch_of(bytes(told)) if told is not None else ""
+        """The epoch that the node is in, as its presence says; "" where none has come."""
         self._wanted = {
             (epoch, name, first): Planned(*rest)
             for epoch, name, first, *rest in sql.execute(_WANTED, {"source": source})
@@ -201,7 +204,8 @@ class Settling:
 
     def _missing_ends(self) -> Iterator[Gap]:
         """What lacks behind the last row of an ended epoch: no later row of its own shows it, the next epoch's first
-        does. And an epoch of which nothing has come: the node's presence names it.
+        does. And what of the present epoch has not even begun to come: the node's presence names it. Telemetry is not
+        asked for so: a node may have none.
 
         So a consumer finds out what it lost, in a restored copy say, after it had signed for it.
         """
@@ -210,10 +214,9 @@ class Settling:
             last = self._last_seq(stream) if stream and end else 0
             if last < end:
                 yield epoch, _AUDIT, last + 1, end
-        told = self._sql.execute(_PRESENCE, {"source": self._source}).scalar()
-        now = _epoch_of(bytes(told)) if told is not None else ""
-        if now and (now, _AUDIT) not in self._known:
-            yield now, _AUDIT, 1, OPEN_END
+        for name in (_AUDIT, _STATE) if self._present else ():
+            if (self._present, name) not in self._known:
+                yield self._present, name, 1, OPEN_END
 
     def _last_seq(self, stream: Stream) -> int:
         return max(self._sql.execute(_LAST, {"stream": stream.id}).scalar() or 0, stream.cursor.seq)
@@ -233,7 +236,7 @@ class Settling:
         return [
             (epoch, name, max(stream.cursor.seq, stream.reach) + 1, OPEN_END)
             for (epoch, name), stream in self._known.items()
-            if epoch in list(standing.journals)[-MAX_JOURNALS:]
+            if epoch in [self._present, *list(standing.journals)[-MAX_JOURNALS:]]
         ]
 
 

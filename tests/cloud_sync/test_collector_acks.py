@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import msgspec
@@ -12,13 +13,14 @@ import pytest
 from cloud_sync.collector import Batch
 from cloud_sync.collector_asyncio import Collector, _portions
 from cloud_sync.ports import FAILURE, Broker, BrokerConnection, BrokerLost, Message
+from cloud_sync.presence import Presence
 from cloud_sync.wants import OPEN_END
 from edge import base64url
 from edge.acks import Ack, sign_ack
 from edge.keys import SigningKey
 from tests.cloud_sync.broker_rig import until
-from tests.cloud_sync.collector_rig import AUDIT, NODES, OURS, epoch_of, keep, taken
-from tests.cloud_sync.rig import CONSUMER, FastClock, running
+from tests.cloud_sync.collector_rig import AUDIT, NODES, OURS, STATE, epoch_of, keep, standing, taken
+from tests.cloud_sync.rig import CONSUMER, NODE, FastClock, running
 
 
 class Answering:
@@ -146,3 +148,27 @@ def test_messages_of_a_flood_are_committed_in_portions(monkeypatch):
     messages = [Message("t", bytes(size), 1, False, at) for at, size in enumerate((60, 60, 10, 300, 5))]
     assert [[len(each.payload) for each in some] for some in _portions(messages)] == [[60, 60], [10, 300], [5]]
     assert list(_portions(())) == []
+
+
+async def test_a_restored_store_asks_for_state_of_which_nothing_has_come(store):
+    """The node tells nothing new, so no later row shows the loss; its presence names the epoch, and is asked by it."""
+    epoch = epoch_of(3)
+    await store.take(Batch(presences={NODE: (OURS, present(epoch.id))}))
+    assert {gap[1:] for gap in (await standing(store)).missing} == {("audit", 1, OPEN_END), ("state", 1, OPEN_END)}
+    await keep(store, *epoch.bodies(), epoch.seal())
+    assert {gap[1:] for gap in (await standing(store)).missing} == {("state", 1, OPEN_END)}
+    await keep(store, epoch.add(STATE, "test.moved", {}), event_class=STATE)
+    assert (await standing(store)).missing == []
+
+
+async def test_a_restored_store_asks_for_what_follows_in_an_epoch_that_is_not_proven_yet(store):
+    """The copy may be of a moment before the first seal."""
+    epoch = epoch_of(3)
+    await store.take(Batch(presences={NODE: (OURS, present(epoch.id))}))
+    await keep(store, *epoch.bodies())
+    found = (await store.settle([OURS.source], ask_all=True))[OURS.source]
+    assert ("audit", 1, OPEN_END) in {gap[1:] for gap in found.want}
+
+
+def present(epoch: str) -> Presence:
+    return Presence(True, True, 1, "s", epoch, "locker", "0.1.0", datetime.fromtimestamp(0, UTC))

@@ -113,19 +113,29 @@ def plain_faults(tables: Tables, *, consumer_lost: bool, forked: set[str]) -> It
 
     Of ``forked`` epochs a collector that lost its rows may since hold what a clone wrote.
     A consumer that lost state and telemetry at the end of an epoch that is over misses them no more (see "Not built
-    yet" in docs/architecture.md); audit it has to get again.
+    yet" in docs/architecture.md), and of the present one it may hear that the node has deleted what it once
+    acknowledged; audit it has to get again.
     """
     for (epoch, name, seq), rows in tables.rows.items():
         if rows > 1:
             yield f"{name} {seq} of {epoch} is held {rows} times"
     for (epoch, name), last in tables.last.items():
         held = tables.held.get((epoch, name), 0)
-        lost = consumer_lost and (epoch in forked if name == AUDIT else epoch != tables.epoch)
+        gone = epoch != tables.epoch or _reach(tables, epoch, name, held) >= last
+        lost = consumer_lost and (epoch in forked if name == AUDIT else gone)
         if held < last and name != AUDIT and not lost:
             yield f"{name} is held up to {held} of {last}"
         yield from _hollow(tables, epoch, name, held)
         if tables.cursors.get((epoch, name), 0) > held and not lost:
             yield f"the node's cursor of {name} stands at {tables.cursors[epoch, name]}, and {held} are held"
+
+
+def _reach(tables: Tables, epoch: str, name: str, held: int) -> int:
+    """How far the collector has rows, or the node's word that there are none."""
+    for first, end in sorted(tables.dropped.get((epoch, name), [])):
+        if first <= held + 1:
+            held = max(held, end)
+    return held
 
 
 def _hollow(tables: Tables, epoch: str, name: str, held: int) -> Iterator[str]:
