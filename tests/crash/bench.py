@@ -150,15 +150,16 @@ class Bench:
             doors = answer.get("doors", ())
             return status == 200 and all(door["state"] not in {"unlocking", "unknown"} for door in doors)
 
-        def all_told() -> bool:
-            return self.history().untold() <= self._given_up
-
         await self.until_dead_or("the kiosk", all_known)
         try:
-            await self.until_dead_or("the outcomes", all_told, COMMIT_S)
+            await self.until_dead_or("the outcomes", self.all_told, COMMIT_S)
         except NotInTimeError:
             # What is still untold then is a fault, and is found as one, or went with a database that was put back.
             self._given_up |= self.history().untold()
+
+    def all_told(self) -> bool:
+        """Whether every attempt has an outcome, or was given up."""
+        return self.history().untold() <= self._given_up
 
     # -- looking -------------------------------------------------------------------------------------------------------
 

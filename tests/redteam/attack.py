@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import random
+import sqlite3
 import sys
 import tempfile
 import time
@@ -22,13 +23,17 @@ from edge import log
 from edge.errors import LastmileError
 from edge.link_socket import LinkClosed
 from edge.result import Status
-from tests.crash.history import OPENED, OUTCOMES, REQUESTED, lock_of
+from tests.crash.bench import NotInTimeError
+from tests.crash.history import OPENED, REQUESTED, lock_of
 from tests.faults.__main__ import MEMORY
+from tests.faults.yard import Ground
 from tests.redteam.attacker import Attacker, payload_of
 from tests.redteam.cast import INSIDER
 from tests.redteam.duel import Duel
 from tests.redteam.honest import Honest
 from tests.redteam.stage import Stage, prepare
+from tests.redteam.told import Told
+from tests.redteam.toll import Telling, Toll
 
 REPEATS = 120
 """Hostile copies around each honest command: about what a broker could bring while a door opens."""
@@ -45,17 +50,6 @@ SETTLED_S = 8.0
 """Three pulses at a door and their waits, several times over."""
 
 
-class Toll(msgspec.Struct):
-    commands: int = 0
-    different: int = 0
-    """Each of them signed once, and brought many times."""
-    told: dict[str, int] = {}
-    kills: int = 0
-    openings: int = 0
-    faults: list[str] = []
-    seconds: float = 0.0
-
-
 class Command(msgspec.Struct):
     """One command of the key that may open. ``hit``: its life was killed before its last word."""
 
@@ -69,23 +63,63 @@ class Command(msgspec.Struct):
     openings: int = 0
 
 
+class Arena(Stage):
+    """A stage whose files are never put back, and are read from where they were left."""
+
+    def __init__(self, ground: Ground, seed: int) -> None:
+        super().__init__(ground, seed)
+        self.told = Told(self.site.database, self.site.witness)
+
+    def all_told(self) -> bool:
+        try:
+            self.told.read()
+        except sqlite3.Error:
+            return False
+        return self.told.settled
+
+    async def look(self) -> Told:
+        """All that journal and board have told."""
+
+        async def readable() -> bool:
+            with contextlib.suppress(sqlite3.Error):
+                self.told.read()
+                return True
+            return False
+
+        if not await self.until_true("the journal", readable):
+            raise NotInTimeError("the journal cannot be read")
+        return self.told
+
+
 class Attack:
-    def __init__(self, duel: Duel, toll: Toll, most: int) -> None:
+    def __init__(self, arena: Arena, duel: Duel, toll: Toll, most: int, telling: Telling) -> None:
+        self._arena = arena
         self._duel = duel
         self._toll = toll
         self._most = most
+        self._telling = telling
         self._known: list[Command] = []
         self._seen = 0
 
     async def run(self) -> None:
         while self._toll.commands < self._most and not self._toll.faults:
             await self._one_life(trapped=self._duel.chance.random() < 0.7)
+            if self._telling.due:
+                self._sum_up()
+                self._telling.tell(self._toll)
         await self._judge()
+
+    def _sum_up(self) -> None:
+        toll, known = self._toll, self._known
+        toll.different = len(known)
+        toll.openings = sum(each.openings for each in known)
+        toll.double = sum(each.openings > 1 for each in known)
+        toll.told = dict(Counter(each.status.value if each.status else "nothing" for each in known))
 
     # -- a life --------------------------------------------------------------------------------------------------------
 
     async def _one_life(self, *, trapped: bool) -> None:
-        duel, stage, chance = self._duel, self._duel.stage, self._duel.chance
+        duel, stage, chance = self._duel, self._arena, self._duel.chance
         if trapped:
             stage.trap(chance.choice(BOUNDARIES), chance.choice((1, 2, 3)))
         await self._born()
@@ -100,7 +134,7 @@ class Attack:
         await self._after_death()
 
     async def _born(self) -> None:
-        stage = self._duel.stage
+        stage = self._arena
         stage.up("locker")
         # Nobody but us starts the next life.
         stage.children["locker"].killed = True
@@ -126,7 +160,7 @@ class Attack:
         token = duel.signed(INSIDER, "insider", "open", door, nonce=nonce)
         command = Command(payload_of(token)["jti"], door, token)
         self._known.append(command)
-        self._count_openings(command)
+        await self._count_openings(command)
         around = self._recordings()
         await self._bring(command)
         if doomed:
@@ -156,12 +190,14 @@ class Attack:
             self._toll.faults.append(f"{command.jti} was {command.status.value} and then {status.value}")
 
     async def _last_word(self, command: Command) -> None:
-        deadline = time.monotonic() + SETTLED_S
+        deadline, read = time.monotonic() + SETTLED_S, 0
         while command.status is None:
-            for token in self._duel.attacker.results.get(command.jti, []):
+            told = self._duel.attacker.results.get(command.jti, [])
+            for token in told[read:]:
                 status = self._duel.read(command.jti, token).status
                 if status in FINAL:
                     self._hear(command, status)
+            read = len(told)
             if self._duel.stage.life.dead:
                 raise LinkClosed
             if time.monotonic() > deadline:
@@ -173,23 +209,21 @@ class Attack:
 
     async def _after_death(self) -> None:
         """Hands shut some of the doors before the next life can look; of those nobody can know any more."""
-        stage, chance = self._duel.stage, self._duel.chance
+        stage, chance = self._arena, self._duel.chance
         for lock in stage.open_locks():
             if chance.random() < 0.5:
                 stage.board.call("close_door", board=0, lock=lock)
         still_open = set(stage.open_locks())
-        events = [entry.event for entry in await stage.read()]
-        asked = {e["data"]["attempt"]: e["data"]["cause_id"] for e in events if e["type"] == REQUESTED}
-        known = {asked.get(e["data"].get("attempt")) for e in events if e["type"] in OUTCOMES}
-        decided = {e["data"]["command"] for e in events if e["type"] == "node.command.decided"}
+        told = await stage.look()
         for each in self._known:
             if each.status is None:
                 each.hit = True
-                each.knowable = each.jti not in decided or each.jti in known or lock_of(each.door) in still_open
+                sure = each.jti not in told.decided or each.jti in told.ended
+                each.knowable = sure or lock_of(each.door) in still_open
 
-    def _count_openings(self, command: Command) -> None:
+    async def _count_openings(self, command: Command) -> None:
         """Every opening belongs to the last command for its door that was brought before it."""
-        opened = list(self._duel.stage.opened())
+        opened = (await self._arena.look()).opened
         for door in opened[self._seen :]:
             owner = next((each for each in reversed(self._known) if each.door == door and each is not command), None)
             if owner is None:
@@ -206,13 +240,10 @@ class Attack:
         await self._take_the_place()
         await self._settle_old()
         await self._shut_all()
-        self._count_openings(Command("", "", b""))
-        toll = self._toll
-        toll.different = len(self._known)
-        toll.openings = sum(each.openings for each in self._known)
-        toll.told = dict(Counter(each.status.value if each.status else "nothing" for each in self._known))
+        await self._count_openings(Command("", "", b""))
+        self._sum_up()
         for each in self._known:
-            toll.faults += [f"{each.jti} at door {each.door}: {fault}" for fault in _faults_of(each)]
+            self._toll.faults += [f"{each.jti} at door {each.door}: {fault}" for fault in _faults_of(each)]
 
 
 def _faults_of(command: Command) -> list[str]:
@@ -231,18 +262,18 @@ def _faults_of(command: Command) -> list[str]:
     return found
 
 
-def play(most: int, seed: int, directory: Path, mutant: str = "") -> Toll:
+def play(most: int, seed: int, directory: Path, telling: Telling, mutant: str = "") -> Toll:
     began, toll = time.monotonic(), Toll()
     ground = prepare(directory, mutant=mutant)
     log.configure(level="critical")
 
     async def whole() -> None:
-        stage = Stage(ground, seed)
-        async with stage, Attacker(stage) as attacker:
-            duel = Duel(stage, attacker, Honest(stage), random.Random(seed))
-            await stage.kill("cloud-sync", "locker", "collector")
+        arena = Arena(ground, seed)
+        async with arena, Attacker(arena) as attacker:
+            duel = Duel(arena, attacker, Honest(arena), random.Random(seed))
+            await arena.kill("cloud-sync", "locker", "collector")
             with contextlib.suppress(LinkClosed):
-                await Attack(duel, toll, most).run()
+                await Attack(arena, duel, toll, most, telling).run()
 
     try:
         asyncio.run(whole())
@@ -260,18 +291,19 @@ def main() -> int:
     parser.add_argument("--mutant", default="", help="a module of tests.mutants, to see the attack succeed")
     parser.add_argument("--files", help="keep the files of the run there")
     parser.add_argument("--report", help="JSON file")
+    parser.add_argument("--quiet", action="store_true")
     wanted = parser.parse_args()
+    telling = Telling(wanted.commands, quiet=wanted.quiet)
     with tempfile.TemporaryDirectory(prefix="lm-attack-", dir=MEMORY if MEMORY.is_dir() else None) as scratch:
-        toll = play(wanted.commands, wanted.seed, Path(wanted.files or scratch) / "world", wanted.mutant)
+        directory = Path(wanted.files or scratch) / "world"
+        toll = play(wanted.commands, wanted.seed, directory, telling, wanted.mutant)
+    telling.end(toll)
     if wanted.report:
         Path(wanted.report).write_bytes(msgspec.json.format(msgspec.json.encode(toll), indent=1))
-    sys.stdout.write(
-        f"{toll.commands} commands brought, {toll.different} different ones, {toll.openings} openings, "
-        f"{toll.kills} kills, told {toll.told}, {toll.seconds:.1f} s\n"
-    )
-    sys.stdout.write("".join(f"FAULT {fault}\n" for fault in toll.faults[:40]))
     return 1 if toll.faults else 0
 
 
 if __name__ == "__main__":
+    # A forked child must not write what its parent had buffered.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     sys.exit(main())
