@@ -57,8 +57,9 @@ def _role_key_known() -> Patches:
 def _spelling() -> Patches:
     """Base64 is read as most libraries read it: with whatever stands in the bits that say nothing."""
 
-    def kinder(text: bytes) -> bytes:
-        return base64.b64decode(text + b"==", altchars=b"-_")
+    def kinder(text: str | bytes) -> bytes:
+        spelt = text.encode() if isinstance(text, str) else text
+        return base64.b64decode(spelt + b"==", altchars=b"-_")
 
     return [patch.object(base64url, "decode", kinder), *_taken_despite("malformed_seal")]
 
@@ -86,7 +87,10 @@ def _joins_what_is_held() -> Patches:
     settle = settling.settle_audit
 
     def anywhere(cursor: Cursor, candidates: Any) -> Any:
-        return settle(Cursor(cursor.seq, b""), candidates)
+        settled = settle(Cursor(cursor.seq, b""), candidates)
+        if settled.cursor.seq == cursor.seq:
+            settled.cursor = cursor
+        return settled
 
     return [patch.object(collector_settle_sql, "settle_audit", anywhere)]
 

@@ -70,6 +70,9 @@ class Attacker:
         self._tasks: list[asyncio.Task[None]] = []
         self._carrying: set[asyncio.Task[None]] = set()
         self._due = asyncio.Event()
+        self._one_batch = asyncio.Lock()
+        self.presence: Presence
+        """What it said last in cloud-sync's place."""
 
     async def __aenter__(self) -> Self:
         settings = BrokerSettings("127.0.0.1", "attacker", self._yard.broker.port, session_expiry=0)
@@ -121,6 +124,19 @@ class Attacker:
         finally:
             del self._catching[word]
 
+    @contextlib.asynccontextmanager
+    async def keeping_events_back(self) -> AsyncIterator[None]:
+        """Nothing that the node tells meanwhile comes to the broker before the end."""
+        async with self._one_batch:
+            yield
+        self._due.set()
+
+    async def mark(self) -> Presence:
+        """A true presence: whoever has heard it has heard everything before it."""
+        self.presence = msgspec.structs.replace(self.presence, at=datetime.now(UTC))
+        await self._put(self.topics.presence, encode(self.presence), retain=True)
+        return self.presence
+
     def recorded(self, word: str) -> list[bytes]:
         """Every different message of a topic (``cmd/``: of all its topics) that anybody has ever sent."""
         root = f"{self.topics.source[1:]}/{word}"
@@ -131,9 +147,10 @@ class Attacker:
     async def take_the_place(self) -> None:
         """Be cloud-sync: whoever knows nothing else sees a node that is there."""
         self._place = await self._connect()
+        self._positions = {view.epoch: view.classes["audit"][0] for view in self.welcome.journals}
         number = await self._place.ask(Link)
         assert isinstance(number, LinkNumber)
-        presence = Presence(
+        self.presence = Presence(
             online=True,
             serving=True,
             link=number.link,
@@ -143,7 +160,7 @@ class Attacker:
             version=self.welcome.software,
             at=datetime.now(UTC),
         )
-        await self._put(self.topics.presence, encode(presence), retain=True)
+        await self._put(self.topics.presence, encode(self.presence), retain=True)
         self._due.set()
         link = self._place
         self._placed = [
@@ -209,11 +226,18 @@ class Attacker:
             return
         with contextlib.suppress(LinkClosed):
             if kind == "ack":
-                await place.ask(lambda n: Held(n, name, payload))
+                self._send_again(cast("HeldAnswer", await place.ask(lambda n: Held(n, name, payload))))
                 return
             answer = await place.ask(lambda n: Offer(n, kind, name, payload))
             for jti, result in cast("OfferAnswer", answer).results:
                 await self._tell(jti, result)
+
+    def _send_again(self, answer: HeldAnswer) -> None:
+        """What the consumer lacks: from there on all goes once more."""
+        for epoch, name, first, _ in answer.want:
+            if name == EventClass.AUDIT.value:
+                self._positions[epoch] = min(self._positions.get(epoch, 0), first - 1)
+                self._due.set()
 
     async def _tell(self, jti: str, result: bytes) -> None:
         self.results.setdefault(jti, []).append(result)
@@ -231,7 +255,7 @@ class Attacker:
                     await self._put(self.topics.reported, push.payload, retain=True)
 
     async def _carry_events(self, link: LinkClient) -> None:
-        """Audit alone, in batches, from wherever it has come to; what is lost on the way is asked for later."""
+        """Audit alone, in batches, from wherever it has come to; what is lost on the way is asked for."""
         with contextlib.suppress(LinkClosed):
             while True:
                 await self._due.wait()
@@ -240,14 +264,19 @@ class Attacker:
                     await self._carry_epoch(link, view.epoch)
 
     async def _carry_epoch(self, link: LinkClient, epoch: str) -> None:
-        while True:
-            after = self._positions.get(epoch, 0)
-            answer = await link.ask(lambda n: Pull(n, epoch, "audit", after, MAX_PULL_EVENTS))  # noqa: B023  asked now
-            assert isinstance(answer, Events)
-            if not answer.bodies:
-                return
+        more = True
+        while more:
+            async with self._one_batch:
+                more = await self._carry_batch(link, epoch)
+
+    async def _carry_batch(self, link: LinkClient, epoch: str) -> bool:
+        after = self._positions.get(epoch, 0)
+        answer = await link.ask(lambda n: Pull(n, epoch, "audit", after, MAX_PULL_EVENTS))
+        assert isinstance(answer, Events)
+        if answer.bodies:
             self._positions[epoch] = answer.upto
             await self._put(self.topics.batch(EventClass.AUDIT), b"[" + b",".join(answer.bodies) + b"]")
+        return bool(answer.bodies)
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:

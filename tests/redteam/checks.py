@@ -1,14 +1,15 @@
 """By check of ``tests.hostile.removals``, the scenes in which a red team without it gets somewhere.
 
-What is not here only the in-process scenes of ``tests/hostile`` bring about: forged seals that come before the true
-ones, a broker that delivers what nobody subscribed to, a consumer
-that is flooded beyond its bounds, an ack of a consumer that the node does not have, which has no cursor to move.
+What is not here only the in-process scenes of ``tests/hostile`` bring about: a broker that delivers what nobody
+subscribed to, a consumer that is flooded beyond its bounds.
 """
 
 from __future__ import annotations
 
 from tests.redteam import scenes_commands as commands
+from tests.redteam import scenes_consumer as consumer
 from tests.redteam import scenes_documents as documents
+from tests.redteam import scenes_lives as lives
 from tests.redteam.run import Scene
 
 WITHOUT: dict[str, tuple[Scene, ...]] = {
@@ -48,5 +49,18 @@ WITHOUT: dict[str, tuple[Scene, ...]] = {
     "whole or not at all": (documents.hostile_wishes_change_nothing,),
     "pinned root": (documents.issuers_of_other_roots_and_older_editions,),
     "newer version": (documents.issuers_of_other_roots_and_older_editions,),
-    "chain": (documents.the_consumer_is_told_another_story,),
+    "chain": (consumer.the_present_is_told_before_the_node_tells_it,),
+    "seal's signature": (consumer.a_history_is_sealed_by_other_keys,),
+    "seal's key": (consumer.the_present_is_told_before_the_node_tells_it,),
+    "seal's spelling": (consumer.the_present_is_told_before_the_node_tells_it,),
+    "conflict is kept": (consumer.the_consumer_is_told_another_story,),
+    "source": (consumer.events_come_under_another_name_or_class,),
+    "class": (consumer.events_come_under_another_name_or_class,),
+    "epoch is proven": (consumer.events_come_under_another_name_or_class,),
+    "audit is never dropped": (consumer.audit_is_said_to_be_thinned,),
+    "result is the node's": (consumer.presence_and_results_are_forged,),
+    "result is the command's": (consumer.presence_and_results_are_forged,),
+    "newer presence": (consumer.presence_is_poisoned,),
+    "join": (lives.a_copied_card_lives_beside_the_node,),
+    "configured consumer": (consumer.a_consumer_that_the_node_has_not_says_what_it_holds,),
 }

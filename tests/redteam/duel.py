@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterable
 from typing import Any
 
 from cloud_sync.ports import Message
+from cloud_sync.presence import encode
 from edge.document import Desired, sign_desired
 from edge.identity import identify
 from edge.keys import SigningKey, VerifyKey
@@ -22,6 +23,7 @@ from tests.redteam.attacker import Attacker, payload_of
 from tests.redteam.cast import STAFF
 from tests.redteam.honest import Honest, signed
 from tests.redteam.stage import Stage
+from tests.redteam.verdict import deceptions, has_heard
 
 DOORS = ("04", "08", "12", "16", "03", "07", "11")
 """L and M: what the couriers of a run bring is S."""
@@ -156,6 +158,19 @@ class Duel:
         self.stage.board.call("doors")
         opened, expected = Counter(self.stage.opened()), self.honest.expected()
         assert opened == expected, f"opened {dict(opened - expected)} too often, {dict(expected - opened)} too seldom"
+
+    async def consumer_has_heard(self) -> None:
+        """The consumer has taken in, and settled, everything that was published before."""
+        marked, stage = encode(await self.attacker.mark()), self.stage
+        await self.until("the consumer to have heard all", lambda: has_heard(stage.collected, marked))
+
+    async def nobody_is_deceived(self) -> None:
+        """The consumer by no forgery, and the node by no word of somebody who may not say it. Raises
+        ``AssertionError``.
+        """
+        await self.consumer_has_heard()
+        found = deceptions(self.stage, self.attacker.recorded("ack/"))
+        assert not found, "; ".join(found)
 
     async def paid(self, door: str, result: list[Result]) -> None:
         """A stolen key that may open has opened ``door`` as it might; somebody shuts it once that was seen."""

@@ -25,6 +25,8 @@ from tests.redteam.attacker import payload_of
 from tests.redteam.cast import GUARD, STAFF
 from tests.redteam.stage import Stage
 
+ROOM = 6
+"""Parcels that lie here at most before a customer comes: a couple fewer than there are doors for them."""
 OUTCOME_S = 20.0
 """Many times what an act takes: a busy machine must not count as an attack that succeeded."""
 
@@ -72,6 +74,14 @@ class Honest:
     async def collect(self) -> None:
         """Whatever waits longest."""
         await self._visit(self._people.collect(self._people.waiting()[0], _nothing))
+
+    async def come(self) -> None:
+        """Somebody, so that something happens: a courier while there is room, else a customer."""
+        await (self.deposit() if len(self._people.waiting()) < ROOM else self.collect())
+
+    async def make_room(self) -> None:
+        while len(self._people.waiting()) > ROOM // 2:
+            await self.collect()
 
     async def _visit(self, visit: Any) -> None:
         await visit

@@ -15,13 +15,14 @@ import msgspec
 from edge import log
 from edge.errors import LastmileError
 from tests.faults import judge
-from tests.redteam import scenes_commands, scenes_documents, scenes_lives
+from tests.redteam import scenes_commands, scenes_consumer, scenes_documents, scenes_lives
 from tests.redteam.attacker import Attacker
 from tests.redteam.cast import INSIDER
 from tests.redteam.duel import Duel
 from tests.redteam.honest import Honest
-from tests.redteam.scenes_lives import all_held
+from tests.redteam.scenes_lives import all_held, another_life
 from tests.redteam.stage import Stage, prepare
+from tests.redteam.verdict import deceptions
 
 Scene = Callable[[Duel], Awaitable[None]]
 
@@ -50,9 +51,10 @@ class Report(msgspec.Struct):
 
 def scenes() -> list[Scene]:
     found: list[Scene] = []
-    for module in (scenes_commands, scenes_documents, scenes_lives):
+    for module in (scenes_commands, scenes_consumer, scenes_documents, scenes_lives):
         for name, scene in inspect.getmembers(module, inspect.iscoroutinefunction):
-            if scene.__module__ == module.__name__ and not name.startswith("_") and name != all_held.__name__:
+            told_here = scene.__module__ == module.__name__ and scene not in {all_held, another_life}
+            if told_here and not name.startswith("_"):
                 found.append(scene)
     return found
 
@@ -93,7 +95,7 @@ class Run:
         if self._duel.chance.random() < 0.5 and len(honest._people.waiting()) > 3:
             await honest.collect()
         else:
-            await honest.deposit()
+            await honest.come()
 
     async def _holds(self, scene: Any) -> bool:
         """Whether it broke no promise, nor did what came of it."""
@@ -137,6 +139,7 @@ class Run:
         report.audit, report.held, report.openings = count.produced, count.held, count.openings
         report.faults += judge.journal_faults(told, now, tables, count, put_back=stage.went_back, foreign=[])
         report.faults += judge.leading_cursors(tables)
+        report.faults += deceptions(stage, duel.attacker.recorded("ack/"))
         report.disputed = count.disputed
         if count.held + count.disputed < count.produced:
             report.faults.append(f"audit events are lost: {count}")

@@ -1,4 +1,4 @@
-"""What the attacker tries with bookings, acks, documents and the consumer. Each scene is a promise."""
+"""What the attacker tries with bookings, acks and documents. Each scene is a promise."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from typing import Any
 from edge import jose
 from edge.acks import Ack, sign_ack
 from edge.document import sign_desired
-from edge.event import BEGUN, DROPPED, EventClass, EventsDropped, JournalBegun, Origin
 from edge.identifiers import uuid7
 from edge.issuers import IssuersDocument, sign_issuers
 from edge.keys import SigningKey
 from edge.keys_file import read_signing_key
 from edge.result import Status
-from tests.cloud_sync.rig import Epoch
-from tests.hostile.forgery import FORGER, Impostor, batch, one_byte_changed
+from tests.hostile.forgery import FORGER, Impostor
 from tests.redteam.cast import (
     ASKER,
     CLERK,
@@ -101,7 +99,7 @@ async def acks_are_forged_while_the_true_ones_are_kept_back(duel: Duel) -> None:
     await duel.until("the consumer to hold something", lambda: max(duel.cursor().values()) > 0)
     older = duel.attacker.recorded("ack/hub")[0]
     async with duel.attacker.catching("ack/hub"):
-        await duel.honest.deposit()
+        await duel.honest.come()
         before, epochs = duel.cursor(), duel.epochs()
         for token in [*_forged_acks(duel, hub), older]:
             for consumer in ("hub", "outsider", "nobody", "x" * 64):
@@ -139,9 +137,10 @@ async def a_consumer_that_was_deceived_frees_nothing(duel: Duel) -> None:
     """By the right key, for a true number with another hash. Nothing here is freed by it."""
     hub = read_signing_key(duel.stage.site.key("hub-ack.pem"))
     async with duel.attacker.catching("ack/hub"):
-        await duel.honest.deposit()
+        await duel.honest.come()
         last, before = duel.stage.present()[-1], duel.cursor()
         wrong: dict[str, Any] = {last.epoch: {"audit": (last.seq, "cd" * 32)}}
+        duel.stage.contradicted = True
         refused = await duel.attacker.acknowledge(sign_ack(Ack("hub", duel.stage.audience, wrong), hub))
         assert refused == "wrong_hash"
         invented: dict[str, Any] = {uuid7(time.time(), bytes(10)): {"state": (3, None)}}
@@ -234,60 +233,3 @@ async def a_newer_edition_by_the_root_counts(duel: Duel) -> None:
     """The honest one, in between."""
     await duel.try_all([edition(duel.stage.site, 3)], kind="issuers")
     await duel.until("the edition to be in force", lambda: duel.reported()["issuers_version"] == 3)
-
-
-# -- the consumer ------------------------------------------------------------------------------------------------------
-
-
-async def the_consumer_is_told_another_story(duel: Duel) -> None:
-    """Chains, beginnings, thinned ranges, impossible numbers: it ends with the node's journal and nothing else."""
-    topics, put = duel.attacker.topics, duel.attacker.publish
-    entries = duel.stage.present()
-    last = entries[-1]
-    for key in (FORGER, Impostor(duel_role(duel)).as_key()):
-        await put(topics.batch(EventClass.AUDIT), batch(_forged_chain(duel, key, last.epoch, last.seq)))
-        await put(topics.batch(EventClass.AUDIT), batch(_forged_chain(duel, key, last.epoch, 0)))
-        await put(topics.batch(EventClass.AUDIT), batch(_forged_chain(duel, key, uuid7(time.time() + 9, bytes(10)), 0)))
-    for entry_ in entries[-6:]:
-        body = entry_.body
-        await put(topics.event(EventClass.AUDIT), one_byte_changed(body))
-        await put(topics.event(EventClass.AUDIT), body.replace(b'"seq":', b'"seq":9'))
-        await put(topics.event(EventClass.AUDIT), body.replace(b'"seq":', b'"seq":999999999999999'))
-        await put(topics.event(EventClass.STATE), body)
-        await put(topics.event(EventClass.AUDIT), body.replace(b"locker-7", b"locker-8"))
-        await put(topics.batch(EventClass.AUDIT), batch([body] * 3))
-    for payload in (b"", b"{", b"[" * 30_000, b"\xff" * 1000, b"[" + b"1," * 5000 + b"1]"):
-        await put(topics.batch(EventClass.AUDIT), payload)
-    await duel.honest.deposit()
-
-
-def duel_role(duel: Duel) -> SigningKey:
-    return read_signing_key(duel.stage.site.key("role.pem"))
-
-
-def _forged_chain(duel: Duel, key: SigningKey, epoch: str, after: int) -> list[bytes]:
-    """Sealed, with a thinned range of audit in its middle, and a beginning that says that all before it was lost."""
-    source = f"/lm/v1/{duel.stage.site.tenant}/{duel.stage.site.node}"
-    forged = Epoch(key, source)
-    forged.id = epoch
-    forged.origin = Origin(source, epoch, "session-1")
-    forged.last[EventClass.AUDIT] = after
-    bodies = [forged.add(EventClass.AUDIT, "forged.event") for _ in range(5)]
-    bodies.append(forged.add(EventClass.AUDIT, BEGUN, JournalBegun(epoch, 1, "rolled_back")))
-    notice = EventsDropped("audit", after + 1, after + 10_000, 10_000, "space")
-    bodies += [forged._encode(EventClass.AUDIT, DROPPED, notice, 0, None), forged.seal()]
-    return bodies
-
-
-async def presence_and_results_are_forged(duel: Duel) -> None:
-    """Lies about who is there are only lies, and no answer is believed that the node has not signed."""
-    topics, put = duel.attacker.topics, duel.attacker.publish
-    door = duel.door()
-    async with duel.an_open_kept_back(door) as (_, claims):
-        jti = claims["jti"]
-        said = {"iss": duel.stage.audience, "aud": "staff", "id": jti, "status": "failed", "iat": 1, "reason": "jammed"}
-        for key in (FORGER, INSIDER, Impostor(duel_role(duel)).as_key()):
-            await put(topics.result(jti), jose.sign(said, jose.RESULT, key))
-        for recorded in list(duel.attacker.results.values())[:20]:
-            await put(topics.result(jti), recorded[-1])
-        await put(topics.result(jti), b"eyJ.e30.AA")

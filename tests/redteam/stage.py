@@ -66,6 +66,8 @@ class Stage(Yard):
     def __init__(self, ground: Ground, seed: int) -> None:
         super().__init__(ground, seed)
         self.site = Site(ground.directory, "acme", "locker-7")
+        self.contradicted = False
+        """Whether a true consumer has signed for another history: the node may then part from its own."""
 
     def _settings(self) -> None:
         cast.cast(self.site)
