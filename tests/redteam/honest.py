@@ -68,8 +68,16 @@ class Honest:
     # -- at the kiosk --------------------------------------------------------------------------------------------------
 
     async def deposit(self) -> None:
+        """Ends when the code is issued: of a database that is put back before, there would be another."""
         self._booked += 1
-        await self._visit(self._people._visit("deposit", self._stage.deposit(f"parcel-{self._booked}"), _nothing))
+        parcel, stage = f"parcel-{self._booked}", self._stage
+
+        async def issued() -> bool:
+            return parcel in stage.codes(stage.entries())
+
+        await self._visit(self._people._visit("deposit", stage.deposit(parcel), _nothing))
+        if self._people.done[-1].fine:
+            await stage.until_true("the code", issued)
 
     async def collect(self) -> None:
         """Whatever waits longest."""
