@@ -176,6 +176,8 @@ class Attacker:
 
     async def _connect(self) -> LinkClient:
         for _ in range(int(PATIENCE_S / RETRY_S)):
+            if self._yard.life.dead:
+                raise LinkClosed
             with contextlib.suppress(LinkClosed):
                 place = await link_socket.connect(self._yard.site.socket)
                 try:

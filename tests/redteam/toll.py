@@ -56,7 +56,8 @@ class Telling:
         if self._bar is not None:
             self._bar.update(self._task, completed=toll.commands, description=line, refresh=True)
         else:
-            self._console.print(f"{now - self._began:6.0f} s  {toll.commands:7d}  {line}", highlight=False, soft_wrap=True)
+            line = f"{now - self._began:6.0f} s  {toll.commands:7d}  {line}"
+            self._console.print(line, highlight=False, soft_wrap=True)
 
     def end(self, toll: Toll) -> None:
         if self._bar is not None:
