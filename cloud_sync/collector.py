@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from cloud_sync.presence import Presence
+from cloud_sync.presence import Presence, supersedes
 from cloud_sync.topics import ROOT, Kind, NodeTopics, Topic
 from cloud_sync.wants import OPEN_END
 from edge import event as envelope
@@ -104,10 +104,18 @@ class Batch(msgspec.Struct):
     """What several messages brought, to be committed together. ``strays`` are refusals that name no known node."""
 
     events: list[tuple[Node, Intake]] = []
-    presences: dict[str, tuple[Node, Presence]] = {}
-    """The newest of each node."""
+    presences: dict[tuple[str, str], tuple[Node, Presence]] = {}
+    """The newest of each node and epoch, in the order in which they came."""
     results: list[tuple[Node, str, bytes]] = []
     strays: list[str] = []
+
+    def hear_presence(self, node: Node, told: Presence) -> None:
+        """Keep the newer of one epoch; which epoch is the newer, the store knows."""
+        key = node.name, told.epoch
+        known = self.presences.get(key)
+        if known is None or supersedes(told, known[1]):
+            self.presences.pop(key, None)
+            self.presences[key] = (node, told)
 
     def sources(self) -> frozenset[str]:
         """Every node that something came from."""

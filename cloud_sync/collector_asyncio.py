@@ -221,7 +221,7 @@ class Collector:
 
     def _sort_presence(self, node: Node, message: Message, batch: Batch) -> None:
         try:
-            batch.presences[node.name] = (node, decode(message.payload))
+            batch.hear_presence(node, decode(message.payload))
         except ProtocolError:
             batch.strays.append("malformed_presence")
 

@@ -215,7 +215,7 @@ async def test_a_strange_first_event_does_not_stop_the_collector(store):
 async def test_of_two_presences_the_newer_stays(store):
     told = Presence(True, True, 5, "s", new_epoch(), "locker", "0.1.0", datetime.fromtimestamp(0, UTC))
     for one in (told, msgspec.structs.replace(told, link=4, online=False)):
-        await store.take(Batch(presences={NODE: (OURS, one)}))
+        await store.take(Batch(presences={(NODE, one.epoch): (OURS, one)}))
     ((payload,),) = await store.rows("SELECT payload FROM presence")
     assert msgspec.json.decode(payload)["link"] == 5
 

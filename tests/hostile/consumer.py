@@ -44,9 +44,11 @@ class Consumer:
             new_token=lambda: "token",
         )
 
-    async def hears(self, topic: str, payload: bytes, source: str = SOURCE) -> Standing:
+    async def hears(self, topic: str, *payloads: bytes, source: str = SOURCE) -> Standing:
+        """Several come in one breath, and are committed together."""
         taken = Batch()
-        self._collector._sort(Message(topic, payload, 1, False, 1), taken)
+        for payload in payloads:
+            self._collector._sort(Message(topic, payload, 1, False, 1), taken)
         await self.store.take(taken)
         return (await self.store.settle([source]))[source]
 

@@ -264,6 +264,17 @@ async def an_older_presence(consumer: Consumer) -> None:
     assert msgspec.json.decode(payload)["online"] is True
 
 
+async def an_older_presence_in_the_same_breath(consumer: Consumer) -> None:
+    """Neither is the newer one lost because the will came right behind it, and another epoch's too."""
+    now = Presence(True, True, 5, "s", new_epoch(), "locker", "0.1.0", datetime.fromtimestamp(0, UTC))
+    will = msgspec.structs.replace(now, link=4, online=False)
+    other = msgspec.structs.replace(now, link=1, epoch=new_epoch(), online=False)
+    await consumer.hears(f"{TOPICS}/presence", encode(msgspec.structs.replace(now, link=3)))
+    await consumer.hears(f"{TOPICS}/presence", encode(other), encode(now), encode(will))
+    ((payload,),) = await consumer.store.rows("SELECT payload FROM presence WHERE source = :of", of=SOURCE)
+    assert payload == encode(now)
+
+
 async def an_oversized_presence(consumer: Consumer) -> None:
     now = Presence(True, True, 5, "s" * 5000, new_epoch(), "locker", "0.1.0", datetime.fromtimestamp(0, UTC))
     await consumer.hears(f"{TOPICS}/presence", encode(now))

@@ -227,7 +227,8 @@ async def presence_is_poisoned(duel: Duel) -> None:
         {"online": "no"},
     )
     for members in wrong:
-        await put(attacker.topics.presence, msgspec.json.encode(raw | {"online": False, "link": 0} | members))
+        lie = raw | {"online": False, "link": 0, "epoch": new_epoch()} | members
+        await put(attacker.topics.presence, msgspec.json.encode(lie))
     for noise in (b"", b"{", b"[" * 3000, b"\xff" * 100, b"x" * 100_000):
         await put(attacker.topics.presence, noise)
     await duel.nobody_is_deceived()
