@@ -153,7 +153,7 @@ def test_messages_of_a_flood_are_committed_in_portions(monkeypatch):
 async def test_a_restored_store_asks_for_state_of_which_nothing_has_come(store):
     """The node tells nothing new, so no later row shows the loss; its presence names the epoch, and is asked by it."""
     epoch = epoch_of(3)
-    await store.take(Batch(presences={NODE: (OURS, present(epoch.id))}))
+    await store.take(Batch(presences={(NODE, epoch.id): (OURS, present(epoch.id))}))
     assert {gap[1:] for gap in (await standing(store)).missing} == {("audit", 1, OPEN_END), ("state", 1, OPEN_END)}
     await keep(store, *epoch.bodies(), epoch.seal())
     assert {gap[1:] for gap in (await standing(store)).missing} == {("state", 1, OPEN_END)}
@@ -164,7 +164,7 @@ async def test_a_restored_store_asks_for_state_of_which_nothing_has_come(store):
 async def test_a_restored_store_asks_for_what_follows_in_an_epoch_that_is_not_proven_yet(store):
     """The copy may be of a moment before the first seal."""
     epoch = epoch_of(3)
-    await store.take(Batch(presences={NODE: (OURS, present(epoch.id))}))
+    await store.take(Batch(presences={(NODE, epoch.id): (OURS, present(epoch.id))}))
     await keep(store, *epoch.bodies())
     found = (await store.settle([OURS.source], ask_all=True))[OURS.source]
     assert ("audit", 1, OPEN_END) in {gap[1:] for gap in found.want}

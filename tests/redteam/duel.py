@@ -162,7 +162,7 @@ class Duel:
     async def consumer_has_heard(self) -> None:
         """The consumer has taken in, and settled, everything that was published before."""
         marked, stage = encode(await self.attacker.mark()), self.stage
-        await self.until("the consumer to have heard all", lambda: has_heard(stage.collected, marked))
+        await self.until("the consumer to have heard all", lambda: has_heard(stage.store, marked))
 
     async def nobody_is_deceived(self) -> None:
         """The consumer by no forgery, and the node by no word of somebody who may not say it. Raises

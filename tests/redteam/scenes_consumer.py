@@ -86,7 +86,7 @@ async def the_consumer_is_told_another_story(duel: Duel) -> None:
     await duel.nobody_is_deceived()
     # A changed seal has no true signature any more and is not even kept.
     changed = [body for body in changed if SEALED.encode() not in body]
-    missing = set(changed) - set_aside(duel.stage.collected)
+    missing = set(changed) - set_aside(duel.stage.store)
     assert not missing, f"{len(missing)} events beside held ones raised no alarm"
     await duel.honest.come()
 

@@ -141,7 +141,7 @@ class Neighbour(Bench):
     async def begin_as_copy(self, files: dict[str, bytes]) -> None:
         """The same keys, and these files of the store."""
         self._make(keys=lambda _: True)
-        self._stage.put_back(self.site.database.parent, files)
+        put_back(self.site.database.parent, files)
         await self._start()
 
     def _make(self, keys: Callable[[str], bool]) -> None:
@@ -256,7 +256,7 @@ async def _copied(duel: Duel) -> dict[str, bytes]:
     stage = duel.stage
     await duel.attacker.step_aside()
     await stage.kill("locker")
-    files = {name: told for name, told in stage.copied(stage.site.database.parent).items() if "reserve" not in name}
+    files = {name: told for name, told in copied(stage.site.database.parent).items() if "reserve" not in name}
     await stage.again("locker")
     await duel.attacker.take_the_place()
     return files
@@ -306,7 +306,7 @@ async def _tells(duel: Duel, copy: Neighbour, link: LinkClient) -> None:
     apart = {entry.body for entry in duel.stage.entries()}
     rivals = {body for seq, body in told.items() if seq <= held} - apart
     assert rivals, "the copy has told nothing else than the node"
-    assert rivals <= set_aside(duel.stage.collected), "a copy told its own, and nobody heard"
+    assert rivals <= set_aside(duel.stage.store), "a copy told its own, and nobody heard"
 
 
 async def _hears_receipts(duel: Duel, link: LinkClient) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,7 +13,8 @@ from edge.event import BEGUN
 from edge.identity import identify
 from edge.keys_file import read_verify_key
 from edge.result import read_result
-from tests.faults.tables import LOCK_S, Tables
+from tests.faults.store import Store
+from tests.faults.tables import Tables
 from tests.redteam.attacker import payload_of
 from tests.redteam.stage import Stage
 
@@ -31,7 +30,7 @@ def deceptions(stage: Stage, acks: list[bytes]) -> list[str]:
     """
     tables = stage.tables()
     found = [*_invented(stage, tables), *_thinned(tables), *_false_acks(tables, acks), *_gone_back(stage)]
-    with closing(sqlite3.connect(f"file:{stage.collected}?mode=ro", uri=True, timeout=LOCK_S)) as sql:
+    with stage.store.reading() as sql:
         found += [*_misplaced(sql), *_false_results(stage, sql)]
     return found
 
@@ -91,16 +90,15 @@ def _false_results(stage: Stage, sql: sqlite3.Connection) -> Iterator[str]:
             return
 
 
-def has_heard(collected: Path, presence: bytes) -> bool:
+def has_heard(store: Store, presence: bytes) -> bool:
     """Whether the consumer has taken in and settled everything up to this presence."""
-    with closing(sqlite3.connect(f"file:{collected}?mode=ro", uri=True, timeout=LOCK_S)) as sql:
-        sql.execute("BEGIN")
+    with store.reading() as sql:
         row = sql.execute("SELECT payload FROM presence").fetchone()
         fresh = sql.execute("SELECT count(*) FROM fresh").fetchone()[0]
     return row is not None and bytes(row[0]) == presence and not fresh
 
 
-def set_aside(collected: Path) -> set[bytes]:
+def set_aside(store: Store) -> set[bytes]:
     """Bodies that the consumer keeps apart, each with an alarm."""
-    with closing(sqlite3.connect(f"file:{collected}?mode=ro", uri=True, timeout=LOCK_S)) as sql:
+    with store.reading() as sql:
         return {bytes(body) for (body,) in sql.execute("SELECT body FROM quarantine")}
