@@ -124,6 +124,7 @@ def acts(service: LockerService, office: Office) -> dict[str, Act]:
         "delegate": booking,
         "revoke": booking,
         "reissue": booking,
+        "redirect": booking,
     }
 
 

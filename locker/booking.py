@@ -34,6 +34,7 @@ class BookingInput(enum.Enum):
     EXPECT = "expect"
     """It is announced once more, under a higher revision."""
     CANCEL = "cancel"
+    """It will not come here after all; also because it goes elsewhere."""
     STORE = "store"
     """Its deposit is complete."""
     WITHDRAW = "withdraw"

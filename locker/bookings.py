@@ -1,4 +1,4 @@
-"""What the commands for bookings do to the ledger: expect, cancel, extend, delegate, revoke, reissue.
+"""What the commands for bookings do to the ledger: expect, cancel, extend, delegate, revoke, reissue, redirect.
 
 Each is one transaction's work, in which its command and revision are spent as well; so each is in effect once. They
 raise ``VerificationError`` with a stable reason where the locker's own rules refuse them: then nothing was changed.
@@ -9,18 +9,21 @@ from __future__ import annotations
 import msgspec
 
 from edge.claims import refused
+from locker import parcel
 from locker.announcing import tell
 from locker.booking import EXPECTED_S, MAX_EXPECTED, BookingInput, BookingState, move
-from locker.commands import MAX_HOLD_HOURS, Cancel, Delegate, Expect, Extend, Reissue, Revoke
-from locker.contract import BookingChange, BookingChanged, CodeUse
+from locker.commands import MAX_HOLD_HOURS, Cancel, Delegate, Expect, Extend, Redirect, Reissue, Revoke
+from locker.contract import BookingChange, BookingChanged, CodeUse, ParcelRecalled, RecallCause
 from locker.issuing import Issue, issue_code, issue_drop_code, issue_further_code
 from locker.ledger import Booking, HeldCode, Ledger, Parcel
-from locker.parcel import PRESENT, ParcelState
+from locker.parcel import PRESENT, ParcelInput, ParcelState
 from locker.settling import move_booking
 
-Order = Expect | Cancel | Extend | Delegate | Revoke | Reissue
+Order = Expect | Cancel | Extend | Delegate | Revoke | Reissue | Redirect
 
 _HOUR = 3600.0
+_OF_STAFF = (ParcelState.CLAIMED, ParcelState.RECALLED)
+"""It lies here, and its customer does not get it."""
 
 
 def carry_out(ledger: Ledger, booking: str, order: Order, rev: int, issue: Issue) -> None:
@@ -38,6 +41,8 @@ def carry_out(ledger: Ledger, booking: str, order: Order, rev: int, issue: Issue
             _revoke(ledger, booking, which, rev)
         case Reissue():
             _reissue(ledger, booking, rev, issue)
+        case Redirect(to):
+            _redirect(ledger, booking, to, rev)
 
 
 def lapse(ledger: Ledger) -> bool:
@@ -85,6 +90,8 @@ def _extend(ledger: Ledger, booking: str, hours: int, rev: int) -> None:
     While its courier is at the door a parcel has no hold yet: it gets the booking's when the deposit is complete.
     """
     here = _parcel_here(ledger, booking)
+    if here is not None and here.state in _OF_STAFF:
+        raise _not_waiting(booking)
     if here is None or (here.state is ParcelState.DEPOSITING and not here.was_stored):
         held = _require_expected(ledger, booking)
         if held.hold_hours + hours > MAX_HOLD_HOURS:
@@ -121,8 +128,8 @@ def _revoke(ledger: Ledger, booking: str, which: int, rev: int) -> None:
 def _require_waiting(ledger: Ledger, booking: str) -> Parcel:
     """The parcel, waiting for its customer."""
     here = _parcel_here(ledger, booking)
-    if here is None or not here.coded:
-        raise refused("not_here", f"no parcel of {booking} waits for its customer", "wait until it is deposited")
+    if here is None or not here.coded or here.state in _OF_STAFF:
+        raise _not_waiting(booking)
     if here.state is ParcelState.RELEASED:
         raise refused("being_collected", f"the door of {booking} is open", "ask the customer")
     return here
@@ -137,6 +144,35 @@ def _reissue(ledger: Ledger, booking: str, rev: int, issue: Issue) -> None:
     here = _require_waiting(ledger, booking)
     tell(ledger, BookingChanged(booking=booking, change=BookingChange.REISSUED, rev=rev, expires=here.expires))
     issue_code(ledger, here, issue, here.expires)
+
+
+def _redirect(ledger: Ledger, booking: str, to: str, rev: int) -> None:
+    """Nobody waits for it here any more; what lies here already is not its customer's any more, here."""
+    here = _parcel_here(ledger, booking)
+    if here is None:
+        _require_absent(ledger, booking)
+        _require_expected(ledger, booking)
+        move_booking(ledger, booking, BookingInput.CANCEL, BookingChange.REDIRECTED, rev=rev, to=to)
+        return
+    recall(ledger, here, RecallCause.REDIRECTED)
+    tell(ledger, BookingChanged(booking=booking, change=BookingChange.REDIRECTED, rev=rev, to=to))
+
+
+def recall(ledger: Ledger, here: Parcel, cause: RecallCause) -> None:
+    """The parcel is not for its customer any more: no code and no voucher opens its door, a courier takes it out.
+
+    Raises ``VerificationError``: ``being_collected, being_deposited`` where somebody is at its door, ``not_here`` where
+    it waits for staff already.
+    """
+    if here.state in {ParcelState.RELEASING, ParcelState.RELEASED}:
+        raise refused("being_collected", f"{here.parcel} is being collected", "nothing, if it is; or ask again")
+    if here.state is ParcelState.DEPOSITING:
+        raise refused("being_deposited", f"a courier is at the door of {here.parcel}", "ask again when it lies here")
+    if here.state in _OF_STAFF:
+        raise _not_waiting(here.parcel)
+    ledger.move_parcel(here.parcel, here.state, parcel.move(here.state, ParcelInput.RECALLED))
+    ledger.forget_code(here.parcel)
+    tell(ledger, ParcelRecalled(parcel=here.parcel, door=here.door, cause=cause))
 
 
 def _parcel_here(ledger: Ledger, booking: str) -> Parcel | None:
@@ -158,6 +194,10 @@ def _require_expected(ledger: Ledger, booking: str) -> Booking:
     if held is None or held.state is not BookingState.EXPECTED:
         raise refused("no_such_booking", f"{booking} is not expected here", "nothing: there is nothing to change")
     return held
+
+
+def _not_waiting(booking: str) -> Exception:
+    return refused("not_here", f"no parcel of {booking} waits for its customer", "look at the booking's events")
 
 
 def _too_long() -> Exception:

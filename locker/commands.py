@@ -86,6 +86,12 @@ class Revoke(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     which: Annotated[int, msgspec.Meta(ge=1, le=MAX_DELEGATES)]
 
 
+class Redirect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of ``redirect``: the parcel goes to the node ``to`` instead; what lies here, a courier takes along."""
+
+    to: Id
+
+
 class Reissue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Arguments of ``reissue``: a new code, as a ``locker.code.issued``; the former one and all delegates' are dead."""
 
@@ -99,5 +105,6 @@ COMMANDS: Final[dict[str, Rule]] = {
     "delegate": Rule(Kind.BOOKING, BOOK, Delegate),
     "revoke": Rule(Kind.BOOKING, BOOK, Revoke),
     "reissue": Rule(Kind.BOOKING, BOOK, Reissue),
+    "redirect": Rule(Kind.BOOKING, BOOK, Redirect),
 }
 """Every command of a locker. The subject is the door, or the booking's id."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from locker.contract_words import BookingChange, DoorName, Event, Id, Reason
+from locker.contract_words import BookingChange, DoorName, Event, Id, Reason, RecallCause
 
 
 class DepositBegun(Event, frozen=True, kw_only=True):
@@ -57,7 +57,8 @@ class BookingChanged(Event, frozen=True, kw_only=True):
     """``rev`` is the revision of the command that asked for it, 0 where none did.
 
     ``hold_hours`` count from the deposit on; ``expires`` is until when a parcel that lies here is held, wall seconds.
-    ``delegate`` counts the codes for other people from 1; 0 where the change is about none of them.
+    ``delegate`` counts the codes for other people from 1; 0 where the change is about none of them. ``to`` is the node
+    that a redirected parcel goes to.
     """
 
     TYPE = "locker.booking.changed"
@@ -68,6 +69,28 @@ class BookingChanged(Event, frozen=True, kw_only=True):
     hold_hours: int | None = None
     expires: float | None = None
     delegate: int = 0
+    to: str = ""
+
+
+class ParcelRecalled(Event, frozen=True, kw_only=True):
+    """The parcel that lies here is not for its customer any more: every code of it is dead, a courier takes it out."""
+
+    TYPE = "parcel.recalled"
+    SUBJECT = "parcel"
+    parcel: Id
+    door: DoorName
+    cause: RecallCause
+
+
+class ParcelClaimed(Event, frozen=True, kw_only=True):
+    """Its customer says that something is wrong with the parcel. ``left``: it stays inside, and staff take it out."""
+
+    TYPE = "parcel.claimed"
+    SUBJECT = "parcel"
+    parcel: Id
+    door: DoorName
+    session: Id
+    left: bool
 
 
 class CodeIssued(Event, frozen=True, kw_only=True):

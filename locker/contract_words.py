@@ -113,6 +113,10 @@ class Word(enum.Enum):
     """A deposit: something lies inside already, and mine stays outside."""
     WILL_NOT_CLOSE = "will_not_close"
     """The door cannot be shut. A parcel that was to be put in stays outside."""
+    WRONG_TAKEN = "wrong_taken"
+    """A collection: something is wrong with my parcel, and I take it along."""
+    WRONG_LEFT = "wrong_left"
+    """A collection: something is wrong with my parcel, and it stays inside for staff."""
 
 
 class BookingKind(enum.Enum):
@@ -162,11 +166,20 @@ class BlockCause(enum.Enum):
     STAFF = "staff"
 
 
+class RecallCause(enum.Enum):
+    """Why a parcel that lies here is not for its customer any more."""
+
+    REDIRECTED = "redirected"
+    """Its customer wants it elsewhere."""
+
+
 class BookingChange(enum.Enum):
     """What became of a booking."""
 
     EXPECTED = "expected"
     CANCELLED = "cancelled"
+    REDIRECTED = "redirected"
+    """Its parcel goes elsewhere. Where it lies here already, a courier takes it along."""
     LAPSED = "lapsed"
     """Nobody brought the parcel for as long as one may be waited for."""
     EXTENDED = "extended"

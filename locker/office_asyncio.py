@@ -25,7 +25,7 @@ class Office:
         self._issue = issue
 
     async def book(self, booking: str, order: Order, rev: int, take: Take) -> None:
-        """``expect, cancel, extend, delegate, revoke, reissue``; the reasons are those of ``locker.bookings``."""
+        """All that ``locker.bookings`` carries out, for its reasons."""
 
         def work(ledger: Ledger) -> None:
             bookings.carry_out(ledger, booking, order, rev, self._issue)

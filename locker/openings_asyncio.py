@@ -196,7 +196,11 @@ class Openings:
     async def end(self, session: str, word: Word) -> SessionView | None:
         """The person is through. A closed or doubtful door ends the session now, an open one when it closes."""
         view = self.sessions.view(session)
-        if view is None or view.state is SessionState.ENDED:
+        if view is None:
+            return None
+        if view.state is SessionState.ENDED:
+            if word in settling.WRONG:  # found out when the door was shut already
+                await self._keep(lambda ledger: saying.told_late(ledger, view.door, session, word))
             return view
         if word is not Word.NONE and not await self._said(view, word):
             return view

@@ -26,6 +26,10 @@ class ParcelState(enum.Enum):
     COLLECTED = "collected"
     WITHDRAWN = "withdrawn"
     """It never lay here, or its courier took it back."""
+    CLAIMED = "claimed"
+    """Its customer has left it inside, because something is wrong with it. Staff take it out."""
+    RECALLED = "recalled"
+    """Its customer does not get it here any more. A courier takes it out."""
     REMOVED = "removed"
     """Two people have declared that it is not here any more."""
 
@@ -49,6 +53,10 @@ class ParcelInput(enum.Enum):
     """The door was seen to open after our pulse, be it later than the attempt lasted."""
     CLOSED = "closed"
     """The door was seen to close."""
+    CLAIMED = "claimed"
+    """Its customer says that it stays inside; also of a door that has just closed."""
+    RECALLED = "recalled"
+    """Whoever sent it wants it elsewhere, or back."""
     CLEARED = "cleared"
     """Staff have looked: the compartment is empty."""
 
@@ -68,18 +76,26 @@ TRANSITIONS: Final[dict[tuple[ParcelState, ParcelInput], ParcelState]] = {
     (_S.UNCONFIRMED, _I.RELEASE): _S.RELEASING,
     (_S.UNCONFIRMED, _I.OPENED): _S.RELEASED,
     (_S.RELEASED, _I.CLOSED): _S.COLLECTED,
+    (_S.RELEASED, _I.CLAIMED): _S.CLAIMED,
+    (_S.COLLECTED, _I.CLAIMED): _S.CLAIMED,
+    (_S.STORED, _I.RECALLED): _S.RECALLED,
+    (_S.UNCONFIRMED, _I.RECALLED): _S.RECALLED,
     (_S.WITHDRAWN, _I.DEPOSIT): _S.DEPOSITING,
     (_S.DEPOSITING, _I.CLEARED): _S.REMOVED,
     (_S.STORED, _I.CLEARED): _S.REMOVED,
     (_S.RELEASING, _I.CLEARED): _S.REMOVED,
     (_S.UNCONFIRMED, _I.CLEARED): _S.REMOVED,
     (_S.RELEASED, _I.CLEARED): _S.REMOVED,
+    (_S.CLAIMED, _I.CLEARED): _S.REMOVED,
+    (_S.RECALLED, _I.CLEARED): _S.REMOVED,
 }
 
 FIRST: Final = ParcelState.DEPOSITING
 """Every parcel begins with a deposit."""
 
-PRESENT: Final = frozenset({_S.DEPOSITING, _S.STORED, _S.RELEASING, _S.UNCONFIRMED, _S.RELEASED})
+PRESENT: Final = frozenset(
+    {_S.DEPOSITING, _S.STORED, _S.RELEASING, _S.UNCONFIRMED, _S.RELEASED, _S.CLAIMED, _S.RECALLED}
+)
 """The states in which a parcel keeps its compartment from being offered."""
 
 

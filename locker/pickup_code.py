@@ -257,6 +257,8 @@ _REFUSED_STATES: Final = {
     ParcelState.RELEASING: Refusal(Reason.BUSY, BUSY_RETRY),
     ParcelState.RELEASED: Refusal(Reason.USED),
     ParcelState.COLLECTED: Refusal(Reason.USED),
+    ParcelState.CLAIMED: Refusal(Reason.USED),
+    ParcelState.RECALLED: Refusal(Reason.NO_SUCH_CODE),
     ParcelState.WITHDRAWN: Refusal(Reason.NO_SUCH_CODE),
     ParcelState.REMOVED: Refusal(Reason.NO_SUCH_CODE),
 }

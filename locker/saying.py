@@ -42,6 +42,22 @@ def told(ledger: Ledger, door: str, session: str, word: Word) -> Closed | None:
     return said
 
 
+def told_late(ledger: Ledger, door: str, session: str, word: Word) -> None:
+    """The door has closed, and only now its customer says that something is wrong with what they collected.
+
+    Heard once, and not when the door was opened for somebody else meanwhile.
+    """
+    last = ledger.unlocking(door)
+    if last is None or last.session != session or Word(last.word) in settling.WRONG:
+        return
+    gone = [each for each in ledger.put_in_with(last.parcel) if each.state is ParcelState.COLLECTED]
+    if not gone:
+        return
+    told(ledger, door, session, word)
+    for each in gone:
+        settling.claim(ledger, each, session, word)
+
+
 def is_deposit(unlocking: Unlocking) -> bool:
     return PURPOSES[unlocking.cause] is Purpose.DEPOSIT
 

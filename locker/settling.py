@@ -113,12 +113,16 @@ def withdraw(ledger: Ledger, parcel_id: str, door: str, session: str) -> None:
         _empty_compartment(ledger, door)
 
 
+WRONG: Final = frozenset({Word.WRONG_TAKEN, Word.WRONG_LEFT})
+"""Words of a customer with whose parcel something is wrong."""
+
+
 class Closed(msgspec.Struct, frozen=True, kw_only=True):
     """What the closing of a door has completed.
 
-    ``session`` is "" and ``cause`` None where nobody had asked for the door. ``collected`` are the parcels that are
-    gone with their customer, ``stored`` those that lie here now, ``sealed`` the codes that were issued for what was put
-    in. ``word`` is what was said.
+    ``session`` is "" and ``cause`` None where nobody had asked for the door. ``collected`` are the parcels whose
+    customer is through with them, ``stored`` those that lie here now, ``sealed`` the codes that were issued for what was
+    put in. ``word`` is what was said.
     """
 
     door: str
@@ -142,16 +146,15 @@ def door_closed(
     session = unlocking.session if unlocking is not None else ""
     if seen_open:
         tell(ledger, contract.DoorClosed(door=door, session=session, parcel=_named(here, unlocking)))
+    word = Word.NONE if unlocking is None else Word(unlocking.word)
     released = [each for each in here if each.state is ParcelState.RELEASED]
     if released:
-        _collected(ledger, door, released, session, item=item)
-    word = Word.NONE if unlocking is None else Word(unlocking.word)
-    empty = word in OUTSIDE
+        _collected(ledger, door, released, session, word=word, item=item)
     sealed: list[str] = []
     stored: list[str] = []
     over = unlocking is None or unlocking.ended
     for each in here:
-        if over and each.state is ParcelState.DEPOSITING and empty:
+        if over and each.state is ParcelState.DEPOSITING and word in OUTSIDE:
             withdraw(ledger, each.parcel, door, session)
         elif over and each.state is ParcelState.DEPOSITING:
             stored.append(each.parcel)
@@ -173,14 +176,32 @@ def _named(here: list[Parcel], unlocking: Unlocking | None) -> str:
     return unlocking.parcel if unlocking is not None and unlocking.parcel in ids else next(iter(ids), "")
 
 
-def _collected(ledger: Ledger, door: str, released: list[Parcel], session: str, *, item: bool | None) -> None:
+def _collected(
+    ledger: Ledger, door: str, released: list[Parcel], session: str, *, word: Word, item: bool | None
+) -> None:
+    """Their customer is through with them: gone, or left inside because something is wrong."""
     for each in released:
-        _move_parcel(ledger, each.parcel, ParcelInput.CLOSED)
-        tell(ledger, contract.Collected(parcel=each.parcel, door=door, session=session or "none"))
-        move_booking(ledger, each.parcel, BookingInput.END, BookingChange.ENDED)
-    if item:
+        if word in WRONG:
+            claim(ledger, each, session, word)
+        if word is not Word.WRONG_LEFT:
+            _move_parcel(ledger, each.parcel, ParcelInput.CLOSED)
+            tell(ledger, contract.Collected(parcel=each.parcel, door=door, session=session or "none"))
+            move_booking(ledger, each.parcel, BookingInput.END, BookingChange.ENDED)
+    if item and word is not Word.WRONG_LEFT:
         block(ledger, door, BlockCause.NOT_EMPTY)
+    if word is not Word.WRONG_LEFT and ledger.parcels_at(door):
+        _move_compartment(ledger, door, CompartmentInput.DOUBT)  # of another's, who knows whether it is still there
     _empty_compartment(ledger, door)
+
+
+def claim(ledger: Ledger, found: Parcel, session: str, word: Word) -> None:
+    """Something is wrong with the parcel; where it stays inside, it keeps its compartment from being offered."""
+    left = word is Word.WRONG_LEFT
+    if left:
+        _move_parcel(ledger, found.parcel, ParcelInput.CLAIMED)
+    if ledger.compartment(found.door).state is LedgerState.FREE and ledger.parcels_at(found.door):
+        _move_compartment(ledger, found.door, CompartmentInput.TAKE)
+    tell(ledger, contract.ParcelClaimed(parcel=found.parcel, door=found.door, session=session or "none", left=left))
 
 
 def deposited(ledger: Ledger, found: Parcel, session: str, *, issue: Issue, hold_s: float) -> list[str]:
@@ -209,6 +230,7 @@ def move_booking(
     *,
     rev: int = 0,
     expires: float | None = None,
+    to: str = "",
 ) -> None:
     """Move the booking of a parcel, if there is one and its table has it, and tell."""
     found = ledger.booking(booking)
@@ -218,7 +240,9 @@ def move_booking(
     ledger.save_booking(msgspec.structs.replace(found, state=following))
     tell(
         ledger,
-        contract.BookingChanged(booking=booking, change=change, rev=rev, hold_hours=found.hold_hours, expires=expires),
+        contract.BookingChanged(
+            booking=booking, change=change, rev=rev, hold_hours=found.hold_hours, expires=expires, to=to
+        ),
     )
 
 

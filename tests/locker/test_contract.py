@@ -30,6 +30,8 @@ def test_names_that_consumers_already_read():
         "parcel.deposit.withdrawn",
         "parcel.collected",
         "parcel.removed",
+        "parcel.claimed",
+        "parcel.recalled",
         "locker.booking.changed",
         "locker.code.issued",
         "locker.drop_code.issued",
@@ -112,4 +114,4 @@ def test_declaring_a_compartment_empty_takes_two_persons_and_bookings_may_wait()
     two = {name for name, rule in commands.COMMANDS.items() if rule.persons == 2}
     waiting = {name for name, rule in commands.COMMANDS.items() if rule.kind is Kind.BOOKING}
     assert two == {"clear"}
-    assert waiting == {"expect", "cancel", "extend", "delegate", "revoke", "reissue"}
+    assert waiting == {"expect", "cancel", "extend", "delegate", "revoke", "reissue", "redirect"}
