@@ -55,6 +55,7 @@ from locker.office_asyncio import Office
 from locker.pickup_code import issue
 from locker.service import LockerService, Readers, Terms
 from locker.sessions_asyncio import Sessions
+from locker.shown import Shown
 
 _MIB = 1024 * 1024
 POLL_LIMIT_S = 30.0
@@ -183,7 +184,7 @@ class LockerAgent:
             sessions=Sessions(os.urandom),
             clock=clock,
             issue=self._make_code,
-            readers=Readers(trust.hasher, read_badge, read_voucher),
+            readers=Readers(trust.hasher, read_badge, read_voucher, Shown(os.urandom)),
             offline=self._offline,
             background=lambda name, work: self._supervisor.spawn(name, work, fatal=True),
         )

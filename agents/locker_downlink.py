@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import importlib.metadata
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -30,7 +30,7 @@ from edge.result import Status
 from edge.time_command import TIME_RULES
 from edge.time_floor_sql import set_time
 from locker.bookings import Order
-from locker.commands import COMMANDS, Clear, Open, is_id
+from locker.commands import COMMANDS, Clear, Open, Release, is_id
 from locker.desired import Wishes, read_wishes
 from locker.door import Done, Outcome
 from locker.office_asyncio import Office
@@ -117,6 +117,7 @@ def acts(service: LockerService, office: Office) -> dict[str, Act]:
     booking = _book(office)
     return {
         "open": _open_door(service),
+        "release": _release(service),
         "clear": _clear(office),
         "expect": booking,
         "cancel": booking,
@@ -132,13 +133,29 @@ def _open_door(service: LockerService) -> Act:
     async def act(command: Command, args: msgspec.Struct, take: Take, ended: Ended) -> None:
         if not isinstance(args, Open) or args.door != command.claims.subject:
             raise _other_subject()
-
-        async def told(done: Done) -> None:
-            await ended(STATUS[done.outcome], done.doubt.value if done.doubt else done.outcome.value)
-
-        await service.open_by_command(args.door, command.claims.jti, lambda ledger: take(_transaction(ledger)), told)
+        jti = command.claims.jti
+        await service.open_by_command(args.door, jti, lambda ledger: take(_transaction(ledger)), _told(ended))
 
     return act
+
+
+def _release(service: LockerService) -> Act:
+    async def act(command: Command, args: msgspec.Struct, take: Take, ended: Ended) -> None:
+        if not isinstance(args, Release) or args.parcel != command.claims.subject:
+            raise VerificationError("bad_args", "the parcel is not the command's subject", remedy="name one parcel")
+        jti = command.claims.jti
+        await service.release_by_command(args, jti, lambda ledger: take(_transaction(ledger)), _told(ended))
+
+    return act
+
+
+def _told(ended: Ended) -> Callable[[Done], Awaitable[None]]:
+    """Tells a command's issuer what became of its door."""
+
+    async def told(done: Done) -> None:
+        await ended(STATUS[done.outcome], done.doubt.value if done.doubt else done.outcome.value)
+
+    return told
 
 
 def _clear(office: Office) -> Act:

@@ -55,6 +55,7 @@ from locker.parcel import ParcelState
 from locker.pickup_code import CodeHasher, issue
 from locker.service import LockerService, Readers, Terms
 from locker.sessions_asyncio import Sessions
+from locker.shown import Shown
 
 DOOR, PARCEL, TOKEN = "01", "p1", "t" * 43
 FRAME = kerong.unlock(0, 0)
@@ -204,7 +205,7 @@ class Bench:
             sessions=Sessions(os.urandom),
             clock=self.clock,
             issue=_never,
-            readers=Readers(self.hasher, _never, _never),
+            readers=Readers(self.hasher, _never, _never, Shown(os.urandom)),
             offline=lambda: False,
             background=self.spawn,
         )

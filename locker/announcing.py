@@ -36,11 +36,15 @@ class Purpose(enum.Enum):
     """Somebody looks inside; no parcel is meant to change hands."""
 
 
+BY_COMMAND: Final = frozenset({Cause.COMMAND, Cause.RELEASE})
+"""Causes whose ``cause_id`` is a command that waits for the outcome."""
+
 PURPOSES: Final[dict[Cause, Purpose]] = {
     Cause.CODE: Purpose.RELEASE,
     Cause.DELEGATE: Purpose.RELEASE,
     Cause.VOUCHER: Purpose.RELEASE,
     Cause.GROUP: Purpose.RELEASE,
+    Cause.RELEASE: Purpose.RELEASE,
     Cause.COURIER: Purpose.DEPOSIT,
     Cause.DROP: Purpose.DEPOSIT,
     Cause.COMMAND: Purpose.LOOK,

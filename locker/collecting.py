@@ -9,14 +9,16 @@ from collections.abc import Callable
 
 import msgspec
 
+from edge.claims import refused
 from locker import announcing, contract, dropping, parcel
 from locker.announcing import Attempt, tell
+from locker.commands import Release
 from locker.contract import Cause, CodeUse, Reason
 from locker.depositing import Placing
 from locker.latch import Hook
 from locker.ledger import HeldCode, Ledger, Parcel
 from locker.parcel import ParcelInput, ParcelState
-from locker.pickup_code import BUSY_RETRY, CodeHasher, CodeRecord, Grant, Now, Refusal, TypedCode, judge
+from locker.pickup_code import BUSY_RETRY, CodeHasher, CodeRecord, Grant, Now, Refusal, TypedCode, answer_to, judge
 
 COLLECTABLE = (ParcelState.STORED, ParcelState.UNCONFIRMED)
 
@@ -95,8 +97,44 @@ def _standing(ledger: Ledger, found: Parcel) -> ParcelState:
     return found.state
 
 
+def admit_release(
+    ledger: Ledger, order: Release, jti: str, take: Callable[[Ledger], object], *, doors: Doors, attempt: Attempt
+) -> str | Refusal:
+    """An admitted command for a customer who stands here: ``take`` keeps it in the transaction of the first pulse.
+
+    Being a new one it confirms, where the attempt before ended in doubt. Raises ``VerificationError``: ``not_here``,
+    ``owes_return`` where something has to be given back first, or what a typed code would hear.
+    """
+    found = ledger.parcel(order.parcel)
+    if found is None or found.door != order.door:
+        raise refused("not_here", f"{order.parcel} does not lie behind {order.door}", "look where it is")
+    grant = answer_to(record_of(ledger, found, doors), now_of(ledger), confirm=True)
+    if isinstance(grant, Refusal):
+        reason = Reason.NOT_HERE if grant.reason is Reason.NO_SUCH_CODE else grant.reason
+        raise refused(reason.value, f"{order.parcel} is not handed out now", "tell the customer why")
+    if dropping.owed(ledger, [each.parcel for each in ledger.parcels_at(order.door)]) is not None:
+        raise refused("owes_return", f"{order.parcel} is handed out in exchange", "have the code typed at the locker")
+    take(ledger)
+    accepted = contract.ReleaseAccepted(
+        parcel=grant.parcel,
+        door=grant.door,
+        session=attempt.session,
+        attempt=attempt.attempt,
+        command=jti,
+        confirmed=grant.confirmed,
+    )
+    return release(ledger, grant, accepted, Cause.RELEASE, doors=doors, attempt=attempt, cause_id=jti)
+
+
 def release(
-    ledger: Ledger, grant: Grant, accepted: contract.Event, cause: Cause, *, doors: Doors, attempt: Attempt
+    ledger: Ledger,
+    grant: Grant,
+    accepted: contract.Event,
+    cause: Cause,
+    *,
+    doors: Doors,
+    attempt: Attempt,
+    cause_id: str = "",
 ) -> str | Refusal:
     """Move all that lie behind the granted door, tell what was accepted, announce the pulse; returns the door.
 
@@ -110,7 +148,7 @@ def release(
         return Refusal(Reason.BUSY, BUSY_RETRY)
     tell(ledger, accepted)
     attempt = msgspec.structs.replace(attempt, before=doors.standing(grant.door))
-    announcing.announce(ledger, grant.door, attempt, cause, parcel_id=grant.parcel)
+    announcing.announce(ledger, grant.door, attempt, cause, parcel_id=grant.parcel, cause_id=cause_id)
     return grant.door
 
 

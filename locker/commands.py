@@ -36,6 +36,14 @@ class Open(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     door: DoorName
 
 
+class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of ``release``: the customer of ``parcel`` stands before ``door`` and has read ``shown`` there."""
+
+    parcel: Id
+    door: DoorName
+    shown: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{6}(?!\n)$")]
+
+
 class Clear(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Arguments of ``clear``: somebody has looked, the compartment is empty and its door works. Opens nothing.
 
@@ -98,6 +106,7 @@ class Reissue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 COMMANDS: Final[dict[str, Rule]] = {
     "open": Rule(Kind.ACTUATION, OPEN, Open),
+    "release": Rule(Kind.ACTUATION, OPEN, Release),
     "clear": Rule(Kind.ACTUATION, CLEAR, Clear, persons=2),
     "expect": Rule(Kind.BOOKING, BOOK, Expect),
     "cancel": Rule(Kind.BOOKING, BOOK, Cancel),
@@ -107,4 +116,4 @@ COMMANDS: Final[dict[str, Rule]] = {
     "reissue": Rule(Kind.BOOKING, BOOK, Reissue),
     "redirect": Rule(Kind.BOOKING, BOOK, Redirect),
 }
-"""Every command of a locker. The subject is the door, or the booking's id."""
+"""Every command of a locker. The subject is the door, or the booking's id; of ``release`` the parcel's."""

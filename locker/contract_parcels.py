@@ -187,6 +187,19 @@ class VoucherRefused(Event, frozen=True, kw_only=True):
     count: Annotated[int, msgspec.Meta(ge=1)]
 
 
+class ReleaseAccepted(Event, frozen=True, kw_only=True):
+    """``command`` is for the customer who stands before the locker, and the parcel is being released."""
+
+    TYPE = "locker.release.accepted"
+    SUBJECT = "parcel"
+    parcel: Id
+    door: DoorName
+    session: Id
+    attempt: Id
+    command: str
+    confirmed: bool = False
+
+
 class VisitContinued(Event, frozen=True, kw_only=True):
     """A customer who was just handed a parcel, in the session ``before``, is handed another one of the same group."""
 

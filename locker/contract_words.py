@@ -86,6 +86,8 @@ class Cause(enum.Enum):
     VOUCHER = "voucher"
     GROUP = "group"
     """The customer at the door before has another parcel here."""
+    RELEASE = "release"
+    """A command for the customer who stands before the locker."""
     COURIER = "courier"
     DROP = "drop"
     """A customer who brings a parcel: a return, or one that is sent."""

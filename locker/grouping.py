@@ -14,7 +14,7 @@ from locker.parcel import ParcelState
 from locker.pickup_code import Grant, Refusal, answer_to
 from locker.settling import Closed
 
-OWN: Final = frozenset({Cause.CODE, Cause.VOUCHER, Cause.GROUP})
+OWN: Final = frozenset({Cause.CODE, Cause.VOUCHER, Cause.RELEASE, Cause.GROUP})
 """Proofs that are the customer's own. Whoever was sent for one parcel is handed that one alone."""
 
 

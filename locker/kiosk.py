@@ -101,6 +101,13 @@ class DoorView(msgspec.Struct, frozen=True):
     state: DoorState
 
 
+class ShownCode(msgspec.Struct, frozen=True):
+    """``GET /api/shown``: the digits by which a customer's app proves that they stand here, for ``until_s`` seconds."""
+
+    shown: str
+    until_s: float
+
+
 class Accepted(msgspec.Struct, frozen=True):
     """Committed, and about to be pulsed: the session to follow and the door to stand at."""
 
@@ -182,6 +189,14 @@ class Desk(Protocol):
 
     def session(self, session: str) -> SessionView | None:
         """The session as it stands, or None if it is not known (any more)."""
+        ...
+
+    def current(self) -> SessionView | None:
+        """The newest session that was begun from afar and goes on: whoever stands here is to be shown its door."""
+        ...
+
+    def shown(self) -> ShownCode:
+        """The digits to show now."""
         ...
 
     def watch(self, session: str) -> AsyncIterator[SessionView]:

@@ -108,6 +108,8 @@ class _Api:
             Route("/collect", self.collect, methods=["POST"]),
             Route("/deposit", self.deposit, methods=["POST"]),
             Route("/doors", self.doors, methods=["GET"]),
+            Route("/shown", self.shown, methods=["GET"]),
+            Route("/sessions/current", self.current, methods=["GET"]),
             Route("/sessions/{session}", self.session, methods=["GET"]),
             Route("/sessions/{session}/end", self.end, methods=["POST"]),
             Route("/sessions/{session}/next", self.next, methods=["POST"]),
@@ -126,6 +128,13 @@ class _Api:
 
     async def doors(self, _request: Request) -> Response:
         return _json({"doors": self._desk.doors(), "languages": self._desk.languages()})
+
+    async def shown(self, _request: Request) -> Response:
+        return _json(self._desk.shown())
+
+    async def current(self, _request: Request) -> Response:
+        view = self._desk.current()
+        return Response(status_code=204) if view is None else _json(view)
 
     async def session(self, request: Request) -> Response:
         return _view(self._desk.session(request.path_params["session"]))

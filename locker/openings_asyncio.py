@@ -17,9 +17,9 @@ from edge.errors import LastmileError, StoreError
 from edge.journal import Need
 from locker import announcing, saying, settling
 from locker import badge as badges
-from locker.announcing import PURPOSES, Attempt, Purpose
+from locker.announcing import BY_COMMAND, PURPOSES, Attempt, Purpose
 from locker.cabinet_asyncio import Cabinet
-from locker.contract import Cause, DoorState, Reason, Word
+from locker.contract import DoorState, Reason, Word
 from locker.door import Done, Happening, Outcome
 from locker.issuing import Issue
 from locker.kiosk import Accepted, Refused, SessionKind, SessionState, SessionView
@@ -128,7 +128,7 @@ class Openings:
             self._offer = None
             if ended is not None:
                 self._ended[attempt.attempt] = ended
-            self.sessions.begin(attempt.session, _KINDS[purpose], door, count)
+            self.sessions.begin(attempt.session, _KINDS[purpose], door, count, remote=ended is not None)
             if purpose is Purpose.DEPOSIT and not await self._copied():
                 await self._conclude(door, attempt.attempt, Done(Outcome.UNSENT))
                 _tell(answer, Refused(Reason.OUT_OF_SERVICE))
@@ -184,10 +184,11 @@ class Openings:
         for each, count in await self._store.write(_unfinished):
             if each.door not in self.cabinet.compartments:
                 continue
-            if each.cause is Cause.COMMAND:
+            by_command = each.cause in BY_COMMAND
+            if by_command:
                 commands.append(each.cause_id)
                 self._ended[each.attempt] = functools.partial(ended, each.cause_id)
-            self.sessions.begin(each.session, _KINDS[PURPOSES[each.cause]], each.door, count)
+            self.sessions.begin(each.session, _KINDS[PURPOSES[each.cause]], each.door, count, remote=by_command)
             outcome = self.cabinet.resume(each.door, Hook(each.before))
             self._under_way += 1
             self._background(f"recover-{each.door}", functools.partial(self._find_out, each, outcome))

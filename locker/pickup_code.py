@@ -137,7 +137,7 @@ def issue(random: Callable[[int], bytes], hasher: CodeHasher, taken: Callable[[b
     of a used one that it still remembers. Raises ``DeviceError`` when the randomness is plainly broken.
     """
     for _ in range(_DRAWS):
-        code = PickupCode(_digits(DIGITS, random), _digits(EXTENSION_DIGITS, random))
+        code = PickupCode(draw_digits(DIGITS, random), draw_digits(EXTENSION_DIGITS, random))
         if not taken(hasher.plain(code.digits)):
             return code
     raise _broken_randomness()
@@ -279,7 +279,7 @@ def answer_to(record: CodeRecord, now: Now, *, confirm: bool) -> Grant | Refusal
     return Grant(record.parcel, record.door, confirmed=again)
 
 
-def _digits(count: int, random: Callable[[int], bytes]) -> str:
+def draw_digits(count: int, random: Callable[[int], bytes]) -> str:
     """``count`` (at most 8) random decimal digits without bias: draws above the largest multiple are thrown away."""
     space = 10**count
     limit = 2**32 - 2**32 % space

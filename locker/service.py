@@ -19,20 +19,21 @@ from locker.admission_asyncio import Admission
 from locker.announcing import PURPOSES, Attempt, Purpose
 from locker.badge import Badge
 from locker.cabinet_asyncio import Cabinet
-from locker.collecting import Doors, judge_code
-from locker.commands import is_id
+from locker.collecting import Doors, admit_release, judge_code
+from locker.commands import Release, is_id
 from locker.compartment import Size
 from locker.contract import Cause, Reason, Word
 from locker.depositing import Asked, Placing
 from locker.desired import Wishes, utc
 from locker.door import Done, Happening
 from locker.issuing import Issue
-from locker.kiosk import Accepted, DoorView, Refused, SessionView
+from locker.kiosk import Accepted, DoorView, Refused, SessionView, ShownCode
 from locker.ledger import Ledger, Store
 from locker.openings_asyncio import Ended, Offer, Openings
 from locker.pickup_code import CodeHasher, Refusal, parse
 from locker.sessions_asyncio import Sessions
 from locker.settling import Closed
+from locker.shown import Shown
 
 SCANNED = "scan:"
 """Begins a reference to what a scanner has read; the page never holds the thing itself."""
@@ -40,6 +41,10 @@ SCANNED = "scan:"
 
 def _nothing_scanned(reference: str) -> str:
     raise VerificationError("unknown_scan", f"no scanner has read {reference}", remedy="scan it again")
+
+
+Take = Callable[[Ledger], object]
+"""Keeps an admitted command, in the transaction that announces its pulse."""
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -67,12 +72,13 @@ class Readers(msgspec.Struct, frozen=True):
     """What proves the things that people show. Each raises ``VerificationError``.
 
     ``badge`` and ``voucher`` verify the signature and all that needs no ledger, a typed code is found by its hash.
-    ``resolve`` tells what a reference to a scan stands for.
+    ``shown`` are the digits on the screen. ``resolve`` tells what a reference to a scan stands for.
     """
 
     hasher: CodeHasher
     badge: Callable[[str], Mapping[str, Any]]
     voucher: Callable[[str], Voucher]
+    shown: Shown
     resolve: Callable[[str], str] = _nothing_scanned
 
     def scanned(self, shown: str) -> str:
@@ -232,11 +238,26 @@ class LockerService:
         more = msgspec.structs.replace(asked, size=size)
         return Offer("deposit", Purpose.DEPOSIT, lambda ledger, attempt: self._placing.place(ledger, more, attempt))
 
+    async def release_by_command(self, order: Release, jti: str, take: Take, ended: Ended) -> None:
+        """An admitted command opens a stored parcel's door for its customer, who has just read our screen.
+
+        Raises ``VerificationError``: a reason of ``Shown.require`` or ``collecting.admit_release``, or ``busy``; then
+        nothing was done. ``take`` and ``ended`` as with ``open_by_command``. The caps on openings from afar are not for
+        these: each proves that somebody stands here.
+        """
+        self._readers.shown.require(order.shown, self._clock.mono())
+
+        def admit(ledger: Ledger, attempt: Attempt) -> str | Refusal:
+            return admit_release(ledger, order, jti, take, doors=self._doors(), attempt=attempt)
+
+        if isinstance(await self.openings.open_one(Purpose.RELEASE, admit, ended), Refused):
+            raise _busy()
+
     async def open_by_command(
         self,
         door: str,
         jti: str,
-        take: Callable[[Ledger], object],
+        take: Take,
         ended: Ended,
     ) -> None:
         """An admitted command opens one door. ``take`` keeps the command in the transaction that announces the pulse.
@@ -254,9 +275,8 @@ class LockerService:
             announcing.announce(ledger, door, announced, Cause.COMMAND, cause_id=jti)
             return door
 
-        answer = await self.openings.open_one(Purpose.LOOK, admit, ended)
-        if isinstance(answer, Refused):
-            raise VerificationError("busy", "another door is being opened", remedy="ask for a nonce and try again")
+        if isinstance(await self.openings.open_one(Purpose.LOOK, admit, ended), Refused):
+            raise _busy()
 
     async def recover(self, ended: Callable[[str, Done], Awaitable[None]]) -> list[str]:
         """``Openings.recover``."""
@@ -275,6 +295,12 @@ class LockerService:
     def session(self, session: str) -> SessionView | None:
         return self.openings.sessions.view(session)
 
+    def current(self) -> SessionView | None:
+        return self.openings.sessions.current()
+
+    def shown(self) -> ShownCode:
+        return ShownCode(*self._readers.shown.now(self._clock.mono()))
+
     def watch(self, session: str) -> AsyncIterator[SessionView]:
         return self.openings.sessions.watch(session)
 
@@ -287,3 +313,7 @@ class LockerService:
             DoorView(door, each.size.value, each.low, cabinet.state(door))
             for door, each in sorted(cabinet.compartments.items())
         ]
+
+
+def _busy() -> VerificationError:
+    return VerificationError("busy", "another door is being opened", remedy="ask for a nonce and try again")

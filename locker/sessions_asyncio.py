@@ -21,17 +21,25 @@ class Sessions:
     def __init__(self, random: Randomness) -> None:
         self._random = random
         self._views: dict[str, SessionView] = {}
+        self._remote = ""
         self._changed: dict[str, asyncio.Event] = {}
 
     def new_id(self) -> str:
         return self._random(12).hex()
 
-    def begin(self, session: str, kind: SessionKind, door: str, count: int) -> None:
-        """A door with ``count`` parcels is about to be opened for ``session``."""
+    def begin(self, session: str, kind: SessionKind, door: str, count: int, *, remote: bool = False) -> None:
+        """A door with ``count`` parcels is about to be opened for ``session``; ``remote``: by a command."""
+        if remote:
+            self._remote = session
         self._put(SessionView(session, kind, door, SessionState.UNLOCKING, opened=False, count=count))
         while len(self._views) > KEPT:
             oldest = next(iter(self._views))
             del self._views[oldest], self._changed[oldest]
+
+    def current(self) -> SessionView | None:
+        """The newest that a command has begun, while it goes on."""
+        view = self._views.get(self._remote)
+        return None if view is None or view.state is SessionState.ENDED else view
 
     def view(self, session: str) -> SessionView | None:
         return self._views.get(session)

@@ -101,6 +101,18 @@ class DownlinkRig(LockerRig):
         result = await self.hears(await self.clearing(door, parcel, also))
         return result.status.value, result.reason
 
+    async def release(self, parcel: str, door: str, shown: str, *, subject: str = "") -> tuple[str, str]:
+        """The hub asks for a parcel's door, for a customer who has sent the digits ``shown``."""
+        about = subject or parcel
+        args = {"parcel": parcel, "door": door, "shown": shown}
+        claims = self.claims("release", about, args, nonce=await self.nonce("release", about))
+        result = await self.hears(command.sign_command(claims, HUB))
+        return result.status.value, result.reason
+
+    def read_screen(self) -> str:
+        """The digits on the locker's screen, as a person types them."""
+        return self.service.shown().shown.replace(" ", "")
+
     def state_of(self, booking: str) -> str:
         found = self.rows("SELECT state FROM booking WHERE booking = ?", booking)
         return str(found[0][0]) if found else "none"

@@ -14,7 +14,7 @@ from edge.clock import Clock
 from edge.clock_sim import ManualClock
 from edge.errors import LastmileError
 from locker.contract import DoorState, Word
-from locker.kiosk import Accepted, Desk, DoorView, Refused, SessionKind, SessionState, SessionView
+from locker.kiosk import Accepted, Desk, DoorView, Refused, SessionKind, SessionState, SessionView, ShownCode
 from locker.kiosk_http import KioskLimits, build_kiosk, listen_kiosk, serve_kiosk
 
 TOKEN = "t0ken-of-this-boot_" + "x" * 24
@@ -59,6 +59,12 @@ class ScriptedDesk:
     async def next(self, session: str) -> Accepted | Refused | None:
         self.asked.append(("next", session))
         return self._say(self.views[session].kind) if session in self.views else None
+
+    def current(self) -> SessionView | None:
+        return next((each for each in self.views.values() if each.state is not SessionState.ENDED), None)
+
+    def shown(self) -> ShownCode:
+        return ShownCode("4821 73", 41.5)
 
     def session(self, session: str) -> SessionView | None:
         return self.views.get(session)

@@ -41,6 +41,7 @@ from locker.ledger_sql import LOCKER_STEPS, LedgerStore, RunningTime, SqlLedger
 from locker.pickup_code import CodeHasher, PickupCode, issue
 from locker.service import LockerService, Readers, Terms
 from locker.sessions_asyncio import Sessions
+from locker.shown import Shown
 from tests.edge.trust import DAY, HUB, NODE, ROLE, entry, issuers
 from tests.locker.bench import LOCKS, SIZES, Bench, door_at
 
@@ -159,7 +160,7 @@ class LockerRig:
             clock=self.clock,
             issue=self.make_code,
             offline=lambda: self.offline,
-            readers=Readers(self.hasher, _read_badge, self.read_voucher, self.scans.__getitem__),
+            readers=Readers(self.hasher, _read_badge, self.read_voucher, Shown(os.urandom), self.scans.__getitem__),
             background=self._spawn,
         )
 

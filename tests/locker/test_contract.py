@@ -42,6 +42,7 @@ def test_names_that_consumers_already_read():
         "locker.voucher.accepted",
         "locker.voucher.refused",
         "locker.visit.continued",
+        "locker.release.accepted",
         "locker.unlock.requested",
         "locker.unlock.unsent",
         "locker.door.opened",

@@ -183,6 +183,15 @@ class TestSessions:
         answer = await page.post("/api/sessions/s1/next")
         assert (answer.status_code, answer.json()["reason"]) == (404, "not_here")
 
+    async def test_the_page_shows_digits_and_follows_a_door_that_is_opened_from_afar(
+        self, page: httpx.AsyncClient, desk: ScriptedDesk
+    ) -> None:
+        assert (await page.get("/api/shown")).json() == {"shown": "4821 73", "until_s": 41.5}
+        nothing = await page.get("/api/sessions/current")
+        assert (nothing.status_code, nothing.content) == (204, b"")
+        await page.post("/api/collect", json={"code": CODE})
+        assert (await page.get("/api/sessions/current")).json()["session"] == "s1"
+
     async def test_a_session_nobody_knows_is_not_found(self, page: httpx.AsyncClient) -> None:
         for answer in (await page.get("/api/sessions/none"), await page.post("/api/sessions/none/end", json={})):
             assert (answer.status_code, answer.json()["reason"]) == (404, "no_such_session")
