@@ -273,6 +273,21 @@ class LockerRig:
         answer = await self.service.collect_by_voucher(token, confirm)
         return answer if isinstance(answer, Accepted) else answer.reason.value
 
+    def badge_of_today(self, jti: str) -> str:
+        """A courier's badge for the shift that has begun."""
+        now = int(self.clock.wall())
+        claims = badges.claims_for(
+            jti=jti,
+            courier="courier-1",
+            nodes=(NODE.node,),
+            run=jti,
+            nbf=now - 3600,
+            exp=now + 4 * 3600,
+            pin=PIN,
+            random=os.urandom,
+        )
+        return json.dumps(claims)
+
     async def accepted(self, parcel: str, *, confirm: bool = False) -> Accepted:
         answer = await self.type(parcel, confirm=confirm)
         assert isinstance(answer, Accepted), answer
