@@ -40,6 +40,22 @@ def command_open(node: NodeName, door: Door, config: As, *, wait: Wait = 45.0, j
     _act(config, json, lambda desk: desk.open(node, door, wait=wait), only=node)
 
 
+@command.command("release", epilog=ENDS)
+def command_release(
+    node: NodeName,
+    parcel: Booking,
+    door: Door,
+    shown: Annotated[str, typer.Argument(help="The six digits that the customer reads on the locker's screen.")],
+    config: As,
+    *,
+    wait: Wait = 45.0,
+    json: Json = False,
+) -> None:
+    """Open a parcel's door for its customer, who stands before it. Exit 0 only when it was seen to open."""
+    digits = shown.replace(" ", "")
+    _act(config, json, lambda desk: desk.release(node, parcel, door, digits, wait=wait), only=node)
+
+
 @command.command("expect", epilog=ENDS)
 def command_expect(  # noqa: PLR0913  each is an option that a person may give
     node: NodeName,
@@ -49,13 +65,15 @@ def command_expect(  # noqa: PLR0913  each is an option that a person may give
     size: Annotated[Literal["S", "M", "L"], typer.Option(help="Of the compartment.")],
     hold_hours: Annotated[int, typer.Option(min=1, max=2160, help="From the deposit on.")] = 72,
     low: Annotated[bool, typer.Option("--low", help="Only a door in reach of a seated person will do.")] = False,
+    group: Annotated[str, typer.Option(help="A pseudonym: parcels of one customer, collected in one visit.")] = "",
     days: Days = 30,
     rev: Rev = None,
     wait: Wait = 30.0,
     json: Json = False,
 ) -> None:
     """A parcel will come under this booking."""
-    args = {"size": size, "hold_hours": hold_hours, **({"low": True} if low else {})}
+    more = {**({"low": True} if low else {}), **({"group": group} if group else {})}
+    args = {"size": size, "hold_hours": hold_hours, **more}
     _book(config, json, node, "expect", booking, args, days=days, rev=rev, wait=wait)
 
 
@@ -93,7 +111,54 @@ def _booking_alone(name: str, says: str) -> None:
 
 
 _booking_alone("cancel", "The parcel will not come after all.")
-_booking_alone("reissue", "A new pickup code; the former one is dead.")
+_booking_alone("reissue", "A new pickup code; the former one and those of all delegates are dead.")
+
+
+@command.command("delegate", epilog=ENDS)
+def command_delegate(
+    node: NodeName,
+    booking: Booking,
+    config: As,
+    *,
+    days: Days = 30,
+    rev: Rev = None,
+    wait: Wait = 30.0,
+    json: Json = False,
+) -> None:
+    """One more pickup code, for somebody whom the customer sends; three at most."""
+    _book(config, json, node, "delegate", booking, {}, days=days, rev=rev, wait=wait)
+
+
+@command.command("revoke", epilog=ENDS)
+def command_revoke(
+    node: NodeName,
+    booking: Booking,
+    which: Annotated[int, typer.Argument(min=1, max=3, help="Whose code: as counted when it was issued.")],
+    config: As,
+    *,
+    days: Days = 30,
+    rev: Rev = None,
+    wait: Wait = 30.0,
+    json: Json = False,
+) -> None:
+    """The code of one delegate is dead."""
+    _book(config, json, node, "revoke", booking, {"which": which}, days=days, rev=rev, wait=wait)
+
+
+@command.command("redirect", epilog=ENDS)
+def command_redirect(
+    node: NodeName,
+    booking: Booking,
+    config: As,
+    *,
+    to: Annotated[str, typer.Option(help="The node that the parcel goes to instead, as tenant_name.")],
+    days: Days = 30,
+    rev: Rev = None,
+    wait: Wait = 30.0,
+    json: Json = False,
+) -> None:
+    """The parcel goes elsewhere. What lies here already is not handed out any more; a courier takes it along."""
+    _book(config, json, node, "redirect", booking, {"to": to}, days=days, rev=rev, wait=wait)
 
 
 @command.command("clear", epilog=ENDS)
@@ -103,13 +168,17 @@ def command_clear(
     config: As,
     *,
     out: Annotated[Path, typer.Option("--cosign", help="Where to put the half that the second person signs.")],
-    parcel: Annotated[str | None, typer.Option(help="The parcel known to be inside, to be declared gone.")] = None,
+    parcel: Annotated[
+        list[str] | None, typer.Option(help="A parcel known to be inside, to be declared gone (repeat).")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Begin to declare a compartment empty and sound. Two people sign, within the minute that the nonce lives."""
     from agents.two_persons_file import write_half
 
-    args: dict[str, object] = {"door": door, **({"parcel": parcel} if parcel else {})}
+    args: dict[str, object] = {"door": door}
+    if parcel:
+        args |= {"parcel": parcel[0], **({"also": parcel[1:]} if parcel[1:] else {})}
 
     async def sign(desk: Desk) -> bytes:
         return await desk.half(node, "clear", door, args)

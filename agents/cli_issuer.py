@@ -121,6 +121,24 @@ def issuer_sign(
         raise typer.BadParameter("give --root for issuers, or --as and --node for what is desired of one node")
 
 
+@issuer.command("voucher")
+def issuer_voucher(
+    node: Annotated[str, typer.Argument(help="tenant_name of the locker.")],
+    booking: Annotated[str, typer.Argument(help="The booking's random id.")],
+    config: Annotated[Path, typer.Option("--as", help="issuer.toml: who signs, with the scope voucher.")],
+    days: Annotated[int, typer.Option(min=1, max=90, help="How long it is good.")] = 14,
+    gen: Annotated[int, typer.Option(min=0, help="The edition, instead of the seconds since 1970.")] = 0,
+) -> None:
+    """Print a voucher, to be shown as a QR: it opens the booking's compartment, with no network. The newest counts."""
+    from agents.issuer import read_issuer
+    from agents.settings import IssuerSettings
+    from agents.voucher_issuing import issue_voucher
+    from edge.settings_file import read_settings
+
+    signer = read_issuer(read_settings(config, IssuerSettings), config.parent)
+    typer.echo(issue_voucher(signer, node, booking, gen=gen, days=days, wall=time.time()))
+
+
 @issuer.command("publish")
 def issuer_publish(
     document: Annotated[Path, typer.Argument(help="The signed document.")],

@@ -101,16 +101,23 @@ class Desk:
         self._say = say
 
     async def open(self, node: str, door: str, *, wait: float = OUTCOME_S) -> Outcome:
-        """Open one door and return the node's last word.
+        """Open one door and return the node's last word; raises what ``release`` raises."""
+        return await self._move(node, "open", door, {"door": door}, wait)
 
-        Raises ``NoAnswer``, ``Refused``, and ``ConfigError`` while an earlier command for this door has no outcome:
+    async def release(self, node: str, parcel: str, door: str, shown: str, *, wait: float = OUTCOME_S) -> Outcome:
+        """Open the door of ``parcel`` for its customer, who has read ``shown`` on the screen; the node's last word.
+
+        Raises ``NoAnswer``, ``Refused``, and ``ConfigError`` while an earlier one for this parcel has no outcome:
         nobody signs a second one in doubt.
         """
+        return await self._move(node, "release", parcel, {"parcel": parcel, "door": door, "shown": shown}, wait)
+
+    async def _move(self, node: str, name: str, subject: str, args: dict[str, object], wait: float) -> Outcome:
         aud = self._issuer.node(node).audience
         for entry, _ in await self._store.pending():
-            if (entry.audience, entry.name, entry.subject) == (aud, "open", door):
-                raise undecided(entry.jti, "open", door)
-        claims = await self._with_nonce(node, "open", door, {"door": door})
+            if (entry.audience, entry.name, entry.subject) == (aud, name, subject):
+                raise undecided(entry.jti, name, subject)
+        claims = await self._with_nonce(node, name, subject, args)
         # Asked again in the transaction that keeps it: somebody else may have signed one while the node was asked.
         return await self.submit(claims, sign_command(claims, self._issuer.key), wait=wait, alone=True)
 
@@ -162,21 +169,21 @@ class Desk:
         """Go on publishing until every command in the outbox has its last word."""
         await self._outbox.idle()
 
-    async def _with_nonce(self, node: str, name: str, door: str, args: dict[str, object]) -> Claims:
+    async def _with_nonce(self, node: str, name: str, subject: str, args: dict[str, object]) -> Claims:
         """A command that acts at once, ready to be signed."""
         self._issuer.node(node)
         _arguments(COMMANDS[name], name, args)
         self._say("waiting", node=node)
         session = await self._session(node)
-        answer = await self._nonce(node, name, door, session)
+        answer = await self._nonce(node, name, subject, session)
         if answer.reason == "wrong_session":
             # The broker's copy of the presence was older than the agent; nothing has been asked to move.
             with contextlib.suppress(NoAnswer):
-                answer = await self._nonce(node, name, door, await self._session(node, unlike=session))
+                answer = await self._nonce(node, name, subject, await self._session(node, unlike=session))
         if answer.status is not Status.DONE:
             raise Refused(answer)
-        self._say("nonce", node=node, door=door)
-        return self._claims(node, name, door, args, nonce=str(answer.data["nonce"]))
+        self._say("nonce", node=node, door=args["door"])
+        return self._claims(node, name, subject, args, nonce=str(answer.data["nonce"]))
 
     async def _session(self, node: str, *, unlike: str = "") -> str:
         try:

@@ -10,7 +10,7 @@ import msgspec
 
 from edge import jose
 from edge.identifiers import uuid7
-from edge.issuers import ACK, BADGE, BOOK, DESIRED, NONCE, OPEN, Entry, IssuersDocument, sign_issuers
+from edge.issuers import ACK, BADGE, BOOK, DESIRED, NONCE, OPEN, VOUCHER, Entry, IssuersDocument, sign_issuers
 from edge.keys import OpeningKey, SigningKey
 from edge.keys_file import write_private_key, write_public_key
 from locker.badge import claims_for
@@ -170,7 +170,7 @@ def make_keys(site: Site, *, wall: float, random: Callable[[int], bytes] = os.ur
     code_key.write_bytes(random(KEY_BYTES))
     now = int(wall)
     listed = (
-        ("issuer", "staff", (NONCE, OPEN, BOOK, DESIRED)),
+        ("issuer", "staff", (NONCE, OPEN, BOOK, VOUCHER, DESIRED)),
         ("hub-ack", "hub", (ACK,)),
         ("badges", "badges", (BADGE,)),
     )

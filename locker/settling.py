@@ -121,8 +121,8 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True):
     """What the closing of a door has completed.
 
     ``session`` is "" and ``cause`` None where nobody had asked for the door. ``collected`` are the parcels whose
-    customer is through with them, ``stored`` those that lie here now, ``sealed`` the codes that were issued for what was
-    put in. ``word`` is what was said.
+    customer is through with them, ``stored`` those that lie here now, ``sealed`` the codes that were issued for what
+    was put in. ``word`` is what was said.
     """
 
     door: str

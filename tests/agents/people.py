@@ -57,6 +57,8 @@ class People:
         self.world = world
         self.openings = 0
         """Doors that were opened by somebody who may."""
+        self.last_view: dict[str, Any] = {}
+        """The last session as its page saw it end."""
 
     def deposit(self, booking: str, size: str = "S") -> SealedCode:
         status, answer = self.try_deposit(booking, size)
@@ -119,20 +121,30 @@ class People:
 
     def _await_end(self, session: str) -> None:
         def ended() -> bool:
-            return bool(self.world.kiosk.call("GET", f"/api/sessions/{session}")[1].get("state") == "ended")
+            self.last_view = self.world.kiosk.call("GET", f"/api/sessions/{session}")[1]
+            return bool(self.last_view.get("state") == "ended")
 
         self.world.until("the session to end", ended)
 
+    def door_of(self, booking: str) -> str:
+        """Behind which door it was put."""
+        begun = [event["data"] for event in self.world.journalled() if event["type"] == "parcel.deposit.begun"]
+        return next(str(each["door"]) for each in begun if each["parcel"] == booking)
+
+    def newest_code(self, booking: str) -> SealedCode:
+        """The code that was issued last, as the hub reads it."""
+        return self._codes(booking)[-1]
+
     def _code(self, booking: str) -> SealedCode | None:
-        """What the customer would get, opened with the hub's key."""
+        return next(iter(self._codes(booking)), None)
+
+    def _codes(self, booking: str) -> list[SealedCode]:
+        """What the customer, and whom they send, would get, opened with the hub's key."""
         hub = read_opening_key(self.world.site.key("hub.pem"))
-        for event in self.world.journalled():
-            if event["type"] == "locker.code.issued":
-                opened = jose.open_sealed(event["data"]["sealed"].encode(), lambda _: hub)
-                code = msgspec.json.decode(opened, type=SealedCode)
-                if code.parcel == booking:
-                    return code
-        return None
+        issued = [event for event in self.world.journalled() if event["type"] == "locker.code.issued"]
+        opened = [jose.open_sealed(event["data"]["sealed"].encode(), lambda _: hub) for event in issued]
+        codes = [msgspec.json.decode(each, type=SealedCode) for each in opened]
+        return [code for code in codes if code.parcel == booking]
 
 
 def ask(database: Path, sql: str) -> list[tuple[Any, ...]]:

@@ -59,8 +59,9 @@ class Office:
         return path
 
     def new(self, name: str) -> Path:
-        scopes = [word for scope in ("nonce", "open", "book", "clear", "desired") for word in ("--scope", scope)]
-        self._done("issuer", "new", name, *scopes, "--nodes", "demo_*", "--dir", self.site.key(""), *self._root())
+        scopes = ("nonce", "open", "book", "clear", "voucher", "desired")
+        words = [word for scope in scopes for word in ("--scope", scope)]
+        self._done("issuer", "new", name, *words, "--nodes", "demo_*", "--dir", self.site.key(""), *self._root())
         return self.toml(name)
 
     def publish(self, document: Path, config: Path, *words: object) -> subprocess.CompletedProcess[str]:
@@ -122,6 +123,42 @@ def test_a_booking_signed_while_the_node_is_off_is_done_when_it_is_back(world, o
     assert (told.returncode, told.stdout.split(":")[0].strip()) == (0, "done"), told
     decided = [event["data"]["status"] for event in world.journalled() if event["data"].get("command") == kept["id"]]
     assert decided.count("done") == 1, "also in the node's own audit, however often the bytes came"
+
+
+def test_a_parcel_is_handed_out_by_voucher_by_delegate_and_in_front_of_the_locker(world, office, anna, people):
+    """What the hub signs for customers, typed as the hub would say it, at the real kiosk."""
+    node = world.site.node
+    by_voucher, by_delegate, in_front = (next(bookings) for _ in range(3))
+    people.deposit(by_voucher)
+    assert people.last_view["carry"] == "", "a consumer signs receipts: nobody has to carry the code"
+    told = typed("issuer", "voucher", node, by_voucher, "--as", anna)
+    assert told.returncode == 0, told
+    status, answer = world.kiosk.call("POST", "/api/collect", {"voucher": told.stdout.strip()})
+    assert status == 202, answer
+    people.walk_up_to(answer["door"])
+    status, answer = world.kiosk.call("POST", "/api/collect", {"voucher": told.stdout.strip()})
+    assert (status, answer["reason"]) == (410, "used")
+
+    own = people.deposit(by_delegate)
+    told = office.command("delegate", node, by_delegate, "--as", anna)
+    assert told.returncode == 0, told
+    assert office.command("revoke", node, by_delegate, 2, "--as", anna).stdout == "rejected: no_such_code\n"
+    neighbour = people.newest_code(by_delegate)
+    assert neighbour.code != own.code
+    people.collect(neighbour)
+    assert people.type(own.code)[1]["reason"] == "used"
+
+    people.deposit(in_front)
+    door = people.door_of(in_front)
+    shown = world.kiosk.call("GET", "/api/shown")[1]["shown"]
+    wrong = "000000" if shown != "0000 00" else "111111"
+    told = office.command("release", node, in_front, door, wrong, "--as", anna)
+    assert (told.returncode, told.stdout) == (1, "rejected: not_in_front\n"), told
+    shown = world.kiosk.call("GET", "/api/shown")[1]["shown"]
+    told = office.command("release", node, in_front, door, shown, "--as", anna)
+    assert (told.returncode, told.stdout) == (0, "done: opened\n"), told
+    assert world.kiosk.call("GET", "/api/sessions/current")[1]["door"] == door
+    people.walk_up_to(door)
 
 
 def test_two_people_declare_a_compartment_sound_and_one_alone_cannot(world, office, anna):

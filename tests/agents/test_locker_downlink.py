@@ -175,6 +175,8 @@ async def test_a_booking_is_in_effect_once_whatever_is_sent_again_after_a_kill(o
     assert await office.told(expect) == ("done", "")
     assert await office.told(office.booking("cancel", "b1", 1)) == ("rejected", "superseded")
     await asyncio.to_thread(office.people.deposit, "b1")
+    (issued,) = [each["sealed"] for each in office.events("locker.code.issued") if each["parcel"] == "b1"]
+    assert office.people.last_view["carry"] == issued, "nobody signs receipts here: the courier carries the code"
     assert office.rows("SELECT state FROM booking WHERE booking = 'b1'") == [("stored",)]
     assert await office.told(office.booking("reissue", "b1", 3)) == ("done", "")
     changes = [each["change"] for each in office.events("locker.booking.changed") if each["booking"] == "b1"]
