@@ -72,7 +72,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links
 lock: $(DEV) ## resolve the dependencies anew; UPGRADE=--upgrade takes newer ones
 	$(LOCK) $(UPGRADE) pyproject.toml --extra demo --group build -o requirements.lock
-	$(LOCK) $(UPGRADE) pyproject.toml --extra postgresql --extra amqp --group dev -c requirements.lock -o requirements-dev.lock
+	$(LOCK) $(UPGRADE) pyproject.toml --extra postgresql --extra amqp --extra gpio --extra camera --group dev -c requirements.lock -o requirements-dev.lock
 	$(LOCK) $(UPGRADE) --group node -o requirements-node.lock
 
 clean: ## remove all that make has made

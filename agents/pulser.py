@@ -1,0 +1,79 @@
+"""The pulser: the process that alone drives the coils of locks on GPIO pins. It has no network and no database."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from edge import log
+from edge.errors import ConfigError
+from edge.health_systemd import Notifier
+from locker.gpio_wiring import GpioBoard
+from locker.pins_gpio import GpioPins, outputs_persist, own_pins
+from locker.pulser_gpio import Hand, Outputs, listen_pulser
+from locker.pulser_guard_socket import guarded
+
+_log = log.get_logger("agents.pulser")
+
+
+def run_pulser(boards: Sequence[GpioBoard]) -> None:
+    """Serve until told to stop; every coil is off before, between and after. Raises ``LastmileError``."""
+    path, uids = _socket(boards), _uids(boards)
+
+    def serve(guard: socket.socket) -> None:
+        outputs = _outputs(boards, own_pins())
+        outputs.all_off()
+        Hand(outputs, listen_pulser(path), guard, uids=uids).run()  # nobody is let in before
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
+    if outputs_persist():
+        remedy = "add dtparam=strict_gpiod to config.txt, so that the kernel lets go of the pins of a process that died"
+        _log.warning("pulser.outputs_persist", remedy=remedy)
+    pins = own_pins()
+    try:
+        guarded(serve, pins.open, _outputs(boards, pins).all_off, Notifier(os.environ, pid=os.getpid()))
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def switch_off(boards: Sequence[GpioBoard]) -> None:
+    """Every coil off, and end: what the service manager runs after a pulser that was killed. Raises ``DeviceError``."""
+    _outputs(boards, own_pins()).all_off()
+
+
+def _outputs(boards: Sequence[GpioBoard], pins: GpioPins) -> Outputs:
+    return Outputs(pins, {lock.coil: lock.off_level for board in boards for lock in board.locks})
+
+
+def _socket(boards: Sequence[GpioBoard]) -> Path:
+    paths = {board.pulser for board in boards}
+    if len(paths) != 1:
+        raise ConfigError(
+            f"GPIO boards with {len(paths)} pulsers", remedy="configure a board of the kind gpio, all with one pulser"
+        )
+    return Path(paths.pop())
+
+
+def _uids(boards: Sequence[GpioBoard]) -> frozenset[int]:
+    found = set()
+    for board in boards:
+        try:
+            found.add(board.agent if isinstance(board.agent, int) else pwd.getpwnam(board.agent).pw_uid)
+        except KeyError as error:
+            raise ConfigError(
+                f"a GPIO board's agent is {board.agent!r}, who is no user here",
+                remedy="install the sysusers file, or name another",
+            ) from error
+    return frozenset(found)
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    """Ends guard and hand in order, wherever they are: what they do last is to switch off."""
+    sys.exit(0)
