@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pwd
 import random
 import secrets
 from collections.abc import Callable, Mapping
@@ -19,9 +18,10 @@ from agents.locker_downlink import STATUS, Downlink, local_time, software
 from agents.locker_upkeep import LockerUpkeep
 from agents.settings import NodeSettings
 from agents.trust import read_trust
+from agents.users import uids_of
 from edge import jose, log, voucher
 from edge.enrolment import vouch_for
-from edge.errors import ConfigError, DeviceError, StoreError
+from edge.errors import DeviceError, StoreError
 from edge.floored_clock import FlooredClock
 from edge.health import Health
 from edge.health_http import CountedBy, serve_health
@@ -145,7 +145,8 @@ class LockerAgent:
         )
         await downlink.desired.load()
         link_desk = self._links = self._link_desk(journal, issuers, downlink, cabinet)
-        server = LinkServer(self._base / self._settings.link.socket, link_desk, uids=_uids(self._settings), clock=clock)
+        uids = uids_of(self._settings.link.users, "link.users")
+        server = LinkServer(self._base / self._settings.link.socket, link_desk, uids=uids, clock=clock)
         journal.on_growth = server.wake
         await self._recover(service, downlink, store)
         await downlink.desired.report()
@@ -337,18 +338,6 @@ def boot_token(path: Path) -> str:
         fresh.chmod(0o640)
         fresh.rename(path)
         return token
-
-
-def _uids(settings: NodeSettings) -> frozenset[int]:
-    found = set()
-    for user in settings.link.users:
-        try:
-            found.add(user if isinstance(user, int) else pwd.getpwnam(user).pw_uid)
-        except KeyError as error:
-            raise ConfigError(
-                f"link.users names {user!r}, who is no user here", remedy="install the sysusers file, or name another"
-            ) from error
-    return frozenset(found)
 
 
 def stored_running(connection: Any) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import signal
 import socket
 import sys
@@ -11,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from agents.users import uids_of
 from edge import log
 from edge.errors import ConfigError
 from edge.health_systemd import Notifier
@@ -24,7 +24,7 @@ _log = log.get_logger("agents.pulser")
 
 def run_pulser(boards: Sequence[GpioBoard]) -> None:
     """Serve until told to stop; every coil is off before, between and after. Raises ``LastmileError``."""
-    path, uids = _socket(boards), _uids(boards)
+    path, uids = _socket(boards), uids_of([board.agent for board in boards], "locker.boards.agent")
 
     def serve(guard: socket.socket) -> None:
         outputs = _outputs(boards, own_pins())
@@ -59,19 +59,6 @@ def _socket(boards: Sequence[GpioBoard]) -> Path:
             f"GPIO boards with {len(paths)} pulsers", remedy="configure a board of the kind gpio, all with one pulser"
         )
     return Path(paths.pop())
-
-
-def _uids(boards: Sequence[GpioBoard]) -> frozenset[int]:
-    found = set()
-    for board in boards:
-        try:
-            found.add(board.agent if isinstance(board.agent, int) else pwd.getpwnam(board.agent).pw_uid)
-        except KeyError as error:
-            raise ConfigError(
-                f"a GPIO board's agent is {board.agent!r}, who is no user here",
-                remedy="install the sysusers file, or name another",
-            ) from error
-    return frozenset(found)
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:

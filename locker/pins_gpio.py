@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import ConfigError, DeviceBusy, DeviceError, DeviceMissing
-from locker.gpio_chip_sim import simulated_chip
 from locker.gpio_wiring import Pull
 
 REVISION = Path("/sys/firmware/devicetree/base/system/linux,revision")
@@ -41,6 +40,13 @@ class GpioPins:
         if self._factory is None:
             self._factory = _asked(self._make)
 
+    def close(self) -> None:
+        """Give the chip back, for whoever drives nothing; a later call opens it again."""
+        factory, self._factory = self._factory, None
+        self._held.clear()
+        if factory is not None:
+            factory.close()
+
     def drive(self, line: int, level: int) -> None:
         pin = self._pin(line)
         if pin.function == "output":
@@ -66,7 +72,18 @@ class GpioPins:
 def own_pins(environ: Mapping[str, str] = os.environ) -> GpioPins:
     """This machine's pins, or a simulator's where the environment names its socket."""
     chip = environ.get(SIMULATED)
-    return GpioPins(simulated_chip(Path(chip)) if chip else None)
+    return simulated_pins(Path(chip)) if chip else GpioPins()
+
+
+def simulated_pins(chip: Path) -> GpioPins:
+    """The pins of ``locker.gpio_sim`` at its socket ``chip``."""
+
+    def make() -> Any:
+        from locker.gpio_chip_sim import SimChip
+
+        return SimChip(chip)
+
+    return GpioPins(make)
 
 
 def outputs_persist() -> bool:
