@@ -14,6 +14,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 import web
+from agents.lock_boards import connect, plan_boards
 from agents.locker_downlink import STATUS, Downlink, local_time, software
 from agents.locker_upkeep import LockerUpkeep
 from agents.settings import NodeSettings
@@ -37,15 +38,14 @@ from edge.link_desk_sql import HeldIssuers, RoleFacts, RoleLinkDesk
 from edge.link_socket import LinkServer
 from edge.refusals import RefusalMeter
 from edge.result import Status
-from edge.serial_asyncio import SerialPort
 from edge.supervisor import OnDeath, Supervisor
 from edge.system_clock import SystemClock, boot_id
 from edge.time_floor_sql import keep_time, resume_time
 from edge.voucher import Voucher
-from locker.board_serial import SerialBoards, Wiring
+from locker.board_serial import SerialBoards
 from locker.cabinet_asyncio import Cabinet
 from locker.compartment import Compartment, Size
-from locker.door import Done
+from locker.door import DEFAULT_TIMES, Done, DoorTimes
 from locker.issuing import IssuedCode
 from locker.kiosk_http import build_kiosk, listen_kiosk, serve_kiosk
 from locker.latch import Latch
@@ -204,25 +204,22 @@ class LockerAgent:
 
     async def _cabinet(self, service: LockerService) -> Cabinet:
         locker = self._settings.locker
-        port = SerialPort(str(self._base / locker.bus.port), baud=locker.bus.baud, clock=self._clock)
-        wirings = [
-            Wiring(each.address, each.locks, closed_bit=each.closed_bit, item_sensors=each.item_sensors)
-            for each in locker.boards
-        ]
+        boards, buses = connect(plan_boards(locker, source="the node's configuration"), self._clock, self._base)
         compartments = [
             Compartment(each.door, Latch(each.board, each.lock), Size(each.size), each.height_mm)
             for each in locker.compartments
         ]
-        boards = SerialBoards(port, self._clock, wirings)
-        cabinet = Cabinet(compartments, boards, self._clock, told=service.heard)
-        for wiring in wirings:
-            await self._look_for_twins(boards, cabinet, wiring.board)
+        times = DoorTimes(coil=max(DEFAULT_TIMES.coil, boards.coil))
+        cabinet = Cabinet(compartments, boards, self._clock, told=service.heard, times=times)
+        for bus in buses:
+            for board in bus.boards:
+                await self._look_for_twins(bus, cabinet, board)
         return cabinet
 
-    async def _look_for_twins(self, boards: SerialBoards, cabinet: Cabinet, board: int) -> None:
+    async def _look_for_twins(self, bus: SerialBoards, cabinet: Cabinet, board: int) -> None:
         """Two boards with one address open two doors for one pulse, so such an address is not used."""
         try:
-            answers = await boards.answers(board)
+            answers = await bus.answers(board)
         except DeviceError as error:
             self._log.warning("bus.unreachable", what=error.what, remedy=error.remedy)
             return

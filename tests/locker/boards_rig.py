@@ -15,17 +15,19 @@ from pathlib import Path
 
 from edge.serial_asyncio import SerialPort
 from edge.system_clock import SystemClock
-from locker.board_serial import BusTiming, SerialBoards, Wiring
+from locker.board import BusTiming
+from locker.board_serial import SerialBoards
+from locker.boards.kerong import Codec, Wiring
 from locker.latch import Hook, Reading
 from locker.sim_control_socket import SimControl
 from locker.witness_file import read_witness
 
 ROOT = Path(__file__).parents[2]
 
-QUICK = BusTiming(answer=1.0, late=0.05, settle=0.02, coil_gap=0.03)
+QUICK = BusTiming(answer=1.0, late=0.05, settle=0.02)
 """For boards whose coils are driven for 20 ms. The time for an answer leaves room for a busy machine."""
 
-IMPATIENT = BusTiming(answer=0.05, late=0.02, settle=0.02, coil_gap=0.03)
+IMPATIENT = BusTiming(answer=0.05, late=0.02, settle=0.02)
 """Where no answer is to come."""
 
 SHUT = (Reading(Hook.CLOSED),) * 16
@@ -58,11 +60,11 @@ class Rig:
     async def boards(
         self, *wirings: Wiring, timing: BusTiming = QUICK, baud: int = 19200
     ) -> AsyncIterator[SerialBoards]:
-        """The driver on this simulator's port; board 0 alone where none is named."""
+        """The driver on this simulator's port, boards by their addresses; board 0 alone where none is named."""
         clock = SystemClock()
         port = SerialPort(str(self.link), baud=baud, clock=clock)
         try:
-            yield SerialBoards(port, clock, wirings or (Wiring(board=0),), timing)
+            yield SerialBoards(port, clock, Codec({each.address: each for each in wirings or (Wiring(0),)}), timing)
         finally:
             port.close()
 
