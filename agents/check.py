@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agents.cloud_sync import broker_settings
+from agents.gpio_check import check_gpio
 from agents.lock_boards import plan_boards
 from agents.settings import Locker, NodeSettings
 from agents.trust import read_trust
@@ -27,6 +28,7 @@ def check_node(config: Path, wall: float) -> Iterator[str]:
     check_cabinet(settings.locker, source=str(config), text=config.read_text())
     doors = len(settings.locker.compartments)
     yield f"cabinet: {doors} compartments on {len(settings.locker.boards)} board(s), no latch wired twice"
+    yield from check_gpio(settings.locker, str(config))
     trust = read_trust(settings, config.parent)
     yield f"keys: node {trust.identity.audience}, issuers version {trust.issuers.version}"
     where = broker_settings(settings.broker, trust.identity.node, config.parent)

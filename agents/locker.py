@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 import web
 from agents.lock_boards import connect, plan_boards
 from agents.locker_downlink import STATUS, Downlink, local_time, software
+from agents.locker_inputs import keep_inputs
 from agents.locker_upkeep import LockerUpkeep
 from agents.settings import NodeSettings
 from agents.trust import read_trust
@@ -46,6 +47,7 @@ from locker.board_serial import SerialBoards
 from locker.cabinet_asyncio import Cabinet
 from locker.compartment import Compartment, Size
 from locker.door import DEFAULT_TIMES, Done, DoorTimes
+from locker.inputs_asyncio import Inputs
 from locker.issuing import IssuedCode
 from locker.kiosk_http import build_kiosk, listen_kiosk, serve_kiosk
 from locker.latch import Latch
@@ -56,6 +58,7 @@ from locker.pickup_code import issue
 from locker.service import LockerService, Readers, Terms
 from locker.sessions_asyncio import Sessions
 from locker.shown import Shown
+from locker.terminal import Terminal
 
 _MIB = 1024 * 1024
 POLL_LIMIT_S = 30.0
@@ -79,6 +82,7 @@ class LockerAgent:
         self._log = log.get_logger("agents.locker")
         self._supervisor = Supervisor(self._clock, random.random, self._health)
         self._trust = read_trust(settings, base)
+        self._inputs = Inputs(Terminal(os.urandom), self._clock)
         self._place = Place(base / settings.store.directory / "state.db")
         self._links: RoleLinkDesk | None = None
         store = settings.store
@@ -291,7 +295,8 @@ class LockerAgent:
         if not self._settings.health:
             return
         metrics = CollectorRegistry()
-        every = RefusalMeter({"command": downlink.desk.refused, "document": link_desk.refused, "link": server.refused})
+        downlinked = {"command": downlink.desk.refused, "document": link_desk.refused, "link": server.refused}
+        every = RefusalMeter({**downlinked, "scan": self._inputs.refused})
         metrics.register(CountedBy("lastmile_input_refused", "What came from outside and was refused.", every.totals))
         path = self._base / self._settings.health / "role.sock"
         self._supervisor.keep("health", lambda: serve_health(path, self._health, metrics, self._clock))
@@ -311,7 +316,10 @@ class LockerAgent:
         page = self._base / kiosk.page if kiosk.page else web.KIOSK
         host = f"[{kiosk.host}]" if ":" in kiosk.host else kiosk.host
         names = {f"{host}:{kiosk.port}", f"localhost:{kiosk.port}"}
-        app = build_kiosk(service, token=token, static=page, hosts=frozenset(names), clock=self._clock)
+        app = build_kiosk(
+            service, token=token, static=page, hosts=frozenset(names), clock=self._clock, inputs=self._inputs
+        )
+        keep_inputs(self._settings.locker.inputs, self._base, self._inputs, self._clock, self._supervisor)
         listener = listen_kiosk(kiosk.host, kiosk.port)
         self._supervisor.keep("kiosk", lambda: serve_kiosk(app, listener), on_death=OnDeath.END)
         notifier = Notifier(os.environ, pid=os.getpid())

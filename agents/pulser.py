@@ -54,10 +54,10 @@ def _outputs(boards: Sequence[GpioBoard], pins: GpioPins) -> Outputs:
 
 def _socket(boards: Sequence[GpioBoard]) -> Path:
     paths = {board.pulser for board in boards}
-    if len(paths) != 1:
-        raise ConfigError(
-            f"GPIO boards with {len(paths)} pulsers", remedy="configure a board of the kind gpio, all with one pulser"
-        )
+    if not paths:
+        raise ConfigError("no board of the kind gpio is configured", remedy="without one no pulser is needed")
+    if len(paths) > 1:
+        raise ConfigError("GPIO boards with several pulsers", remedy="name one: a Pi has one set of pins")
     return Path(paths.pop())
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from agents.input_settings import InputSettings
 from edge.settings import Settings
 
 Path = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
@@ -116,6 +117,7 @@ class Locker(Settings, frozen=True):
     kiosk: Kiosk
     buses: Annotated[tuple[Bus, ...], msgspec.Meta(max_length=16)] = ()
     terms: Terms = Terms()
+    inputs: InputSettings = InputSettings()
 
 
 class Tls(Settings, frozen=True):

@@ -61,8 +61,8 @@ class GpioLock(Settings, frozen=True, kw_only=True):
 class GpioBoard(Settings, frozen=True, kw_only=True):
     """The latches that a configuration calls one board."""
 
-    locks: Annotated[tuple[GpioLock, ...], msgspec.Meta(min_length=1, max_length=12)]
-    """Two lines each, of the 22 that are free."""
+    locks: Annotated[tuple[GpioLock, ...], msgspec.Meta(min_length=1, max_length=11)]
+    """From number 0 on; two lines each, of the 22 that are free."""
     pulse_ms: PulseMs = 300
     pulser: Annotated[str, msgspec.Meta(pattern=r"^/.*[^/]\Z", max_length=100)] = "/run/lastmile/pulser/pulser.sock"
     """The socket of ``lastmile run pulser``, which drives the coils."""

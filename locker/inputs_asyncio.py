@@ -22,6 +22,8 @@ class Inputs:
         self._terminal = terminal
         self._clock = clock
         self._heard: asyncio.Queue[Input | None] | None = None
+        self.refused = {"foreign": 0}
+        """Scans that nothing is done with, for the metrics."""
         self.attended = asyncio.Event()
         """Set while somebody listens."""
 
@@ -35,6 +37,7 @@ class Inputs:
         if scanned is None:
             return
         if scanned.scan is ScanKind.FOREIGN:
+            self.refused["foreign"] += 1
             _log.info("inputs.foreign_scan", bytes=len(data))  # never what it was
         self._tell(scanned)
 

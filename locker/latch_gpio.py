@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -11,9 +12,11 @@ from edge import log
 from edge.clock import Clock
 from edge.errors import ConfigError, DeviceError
 from locker import pulser
+from locker.board import DirectDriver
 from locker.gpio_wiring import GpioBoard, GpioLock
 from locker.latch import Hook, Latch, Reading
 from locker.pins import Pins
+from locker.pins_gpio import own_pins
 from locker.pulser_socket import PulserClient
 
 _log = log.get_logger("locker.latch")
@@ -123,6 +126,17 @@ class GpioBoards:
             _log.warning("gpio.unreachable", what=error.what, remedy=error.remedy)
 
 
+def open_boards(boards: Mapping[int, GpioBoard], clock: Clock) -> GpioBoards:
+    """The boards of a configuration, on this machine's pins or on a simulator's. Nothing is opened yet.
+
+    Raises ``ConfigError`` where they have more than one pulser.
+    """
+    paths = {board.pulser for board in boards.values()}
+    if len(paths) != 1:
+        raise ConfigError("GPIO boards with several pulsers", remedy="name one: a Pi has one set of pins")
+    return GpioBoards(boards, own_pins(), PulserClient(Path(paths.pop())), clock)
+
+
 def coil_time(board: GpioBoard) -> float:
     """Seconds after a pulse until the pulser drives another coil, which is longer than the coil is on."""
     return board.pulse_ms / 1000 + pulser.REST_S
@@ -132,3 +146,6 @@ def _hook(lock: GpioLock, level: int | None) -> Hook:
     if level is None:
         return Hook.UNKNOWN
     return Hook.CLOSED if level == lock.closed_level else Hook.OPEN
+
+
+DRIVER = DirectDriver(options=GpioBoard, boards=open_boards, locks=lambda options: len(options.locks), coil=coil_time)

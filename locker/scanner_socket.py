@@ -25,7 +25,12 @@ _log = log.get_logger("locker.scanner")
 
 
 async def take_scans(
-    path: Path, scanned: Callable[[bytes], None], clock: Clock, *, uids: frozenset[int], ready: Callable[[], None]
+    path: Path,
+    scanned: Callable[[bytes], None],
+    clock: Clock,
+    *,
+    uids: frozenset[int],
+    ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Hand each packet of a process of the users in ``uids`` to ``scanned``, for ever; one such process at a time.
 

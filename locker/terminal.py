@@ -7,7 +7,6 @@ the reference to the API in the token's place.
 from __future__ import annotations
 
 import enum
-from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -97,8 +96,6 @@ class Terminal:
         self._random = random
         self._kept: dict[str, _Kept] = {}
         self._last: tuple[bytes, float] = (b"", float("-inf"))
-        self.counts: Counter[ScanKind] = Counter()
-        """Scans since the start, for the metrics."""
 
     def scan(self, data: bytes, now: float) -> Scanned | None:
         """What ``data``, one whole scan without its end of line, is; None where it was read twice."""
@@ -107,7 +104,6 @@ class Terminal:
         if data[: SCAN_LIMIT + 1] == last and now - at < REPEAT_S:
             return None
         kind = classify(data)
-        self.counts[kind] += 1
         if kind is ScanKind.FOREIGN:
             return Scanned(kind)
         text = data.decode("ascii")

@@ -80,9 +80,10 @@ def test_a_scan_is_told_by_its_form(data, kind):
     ],
 )
 def test_a_foreign_scan_is_counted_and_tells_the_page_nothing(data):
-    here = terminal()
-    assert here.scan(data, 0.0) == Scanned(ScanKind.FOREIGN)
-    assert here.counts[ScanKind.FOREIGN] == 1
+    assert terminal().scan(data, 0.0) == Scanned(ScanKind.FOREIGN)
+    inputs = Inputs(terminal(), ManualClock())
+    inputs.scan(data)
+    assert inputs.refused == {"foreign": 1}
 
 
 @given(st.binary(max_size=200))
