@@ -10,6 +10,7 @@ from agents.users import uids_of
 from edge.clock import Clock
 from edge.serial_asyncio import SerialPort
 from edge.supervisor import Supervisor
+from locker.gpio_wiring import Keypad
 from locker.inputs_asyncio import Inputs
 from locker.keypad_gpio import read_keypad
 from locker.pins_gpio import own_pins
@@ -22,7 +23,7 @@ def keep_inputs(settings: InputSettings, base: Path, inputs: Inputs, clock: Cloc
     """Read every configured input for ever. One that dies is restarted: the screen works without any of them."""
     keep = supervisor.keep
     if (wiring := settings.keypad) is not None:
-        keep("keypad", lambda: read_keypad(wiring, own_pins(), inputs.press, clock))
+        keep("keypad", lambda: _keypad(wiring, inputs, clock))
     for number, serial in enumerate(settings.serial, 1):
         port = SerialPort(str(base / serial.port), baud=serial.baud, clock=clock)
         keep(f"serial-scanner-{number}", functools.partial(read_serial_scanner, port, inputs.scan, clock))
@@ -31,3 +32,11 @@ def keep_inputs(settings: InputSettings, base: Path, inputs: Inputs, clock: Cloc
     if (camera := settings.camera) is not None:
         uids = uids_of(camera.users, "locker.inputs.camera.users")
         keep("camera", lambda: take_scans(base / camera.socket, inputs.scan, clock, uids=uids))
+
+
+async def _keypad(wiring: Keypad, inputs: Inputs, clock: Clock) -> None:
+    pins = own_pins()
+    try:
+        await read_keypad(wiring, pins, inputs.press, clock)
+    finally:
+        pins.close()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import struct
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,10 @@ def outputs_persist() -> bool:
 
 def _asked(ask: Callable[[], Any]) -> Any:
     """What ``ask`` gives; gpiozero's and lgpio's errors become ours."""
-    gpiozero, lgpio_error = _library()
+    try:
+        import gpiozero
+    except ImportError as error:
+        raise _not_installed(error) from error
     try:
         return ask()
     except gpiozero.GPIOZeroError as error:
@@ -102,24 +105,16 @@ def _asked(ask: Callable[[], Any]) -> Any:
         raise DeviceMissing("no GPIO chip of a Raspberry Pi here", remedy="run this on the Pi it is for") from error
     except OSError as error:
         raise DeviceError(f"the GPIO chip: {error}", remedy="see that nothing else holds the pin") from error
-    except lgpio_error as error:
+    except _lgpio_errors() as error:
         busy = "busy" in str(error).lower()
         remedy = "stop the other program that uses the pin" if busy else "put the service's user into the group gpio"
         raise (DeviceBusy if busy else DeviceError)(f"the GPIO chip: {error}", remedy=remedy) from error
 
 
-@functools.cache
-def _library() -> tuple[Any, type[Exception]]:
-    """gpiozero, and the one error of the library below it; a simulated chip does without the latter."""
-    try:
-        import gpiozero
-    except ImportError as error:
-        raise _not_installed(error) from error
-    try:
-        import lgpio
-    except ImportError:
-        return gpiozero, gpiozero.GPIOZeroError
-    return gpiozero, lgpio.error
+def _lgpio_errors() -> tuple[type[Exception], ...]:
+    """What the library below gpiozero raises, if it is in use: to import it begins a thread."""
+    lgpio = sys.modules.get("lgpio")
+    return () if lgpio is None else (lgpio.error,)
 
 
 def _own_chip() -> Any:

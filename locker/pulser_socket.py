@@ -10,8 +10,8 @@ from edge.errors import DeviceBusy, DeviceError, DeviceMissing, DeviceSilent, Pr
 from locker import pulser
 from locker.pulser import Ask, Said
 
-ANSWER_S = 0.2
-"""The pulser answers within a millisecond or two; a loaded machine may take a scheduler's worst turn."""
+ANSWER_S = 1.0
+"""The pulser answers within a millisecond or two. One that hangs is ended by its guard within this time or the next."""
 
 
 class PulserClient:

@@ -42,6 +42,9 @@ from locker.gpio_wiring import GpioBoard
 run_pulser([msgspec.json.decode(sys.argv[1], type=GpioBoard)])
 """
 
+OFF = PULSER.replace("run_pulser", "switch_off")
+"""What the unit runs after whatever ended the pulser."""
+
 AGENT = """
 import asyncio, sys
 from pathlib import Path

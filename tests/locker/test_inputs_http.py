@@ -88,6 +88,18 @@ async def test_a_badge_reaches_the_desk_by_its_reference_and_never_the_page(host
     assert desk.asked == [("deposit", BADGE.decode(), "12345678", "bk-1", "S", False)]
 
 
+async def test_a_voucher_reaches_the_desk_by_its_reference_too(host, inputs, desk):
+    voucher = signed("lm-voucher+jwt")
+    async with page(host) as ws:
+        await listening(inputs)
+        inputs.scan(voucher)
+        told = await heard(ws)
+    assert (told["scan"], told["text"]) == ("voucher", None)
+    async with httpx.AsyncClient(base_url=f"http://{host}", headers={"Authorization": f"Bearer {TOKEN}"}) as http:
+        assert (await http.post("/api/collect", json={"voucher": told["ref"]})).status_code == 202
+    assert voucher.decode() in desk.asked[0]
+
+
 async def test_a_badge_that_is_typed_into_a_tool_is_taken_as_it_is(host, desk):
     asked = {"badge": BADGE.decode(), "pin": "12345678", "booking": "bk-1", "size": "S"}
     async with httpx.AsyncClient(base_url=f"http://{host}", headers={"Authorization": f"Bearer {TOKEN}"}) as http:

@@ -8,6 +8,7 @@ import msgspec
 
 from agents.document_file import DesiredFile, EditionFile
 from agents.enrol_settings import EnrolSettings
+from agents.gpio_check import check_gpio, gpio_boards
 from agents.settings import CollectorSettings, IssuerSettings, NodeSettings
 from edge.settings import parse_settings
 from tests.repository.source import ROOT
@@ -28,6 +29,23 @@ def test_the_node_example_fits_its_units() -> None:
     assert f"SocketBindAllow=ipv4:tcp:{node.locker.kiosk.port}\n" in role
     assert f"StateDirectory={node.store.directory.removeprefix('/var/lib/')}\n" in role
     assert f"User={node.link.users[0]}\n" in (SYSTEMD / "lastmile-cloud-sync.service").read_text()
+
+
+def test_the_example_on_pins_is_safe_and_fits_its_units() -> None:
+    whole = (EXAMPLES / "node.toml").read_text()
+    text = whole[: whole.index("[[locker.buses]]")] + (EXAMPLES / "gpio.toml").read_text()
+    node = parse_settings(text, NodeSettings, source="gpio.toml")
+    (told,) = check_gpio(node.locker, "gpio.toml")
+    assert told.startswith("pins: 13 wired")
+    (board,) = gpio_boards(node.locker, "gpio.toml").values()
+    made = (SYSTEMD / "lastmile.tmpfiles.conf").read_text()
+    camera = node.locker.inputs.camera
+    assert camera is not None
+    assert camera.frame_bytes == 640 * 480 * 3 // 2
+    for path, user in ((board.pulser, "lm-pulser"), (camera.socket, "lm-role")):
+        assert f"d {path.rpartition('/')[0]} 2710 {user} " in made.replace("  ", " ")
+    assert f"User={board.agent}\n" in (SYSTEMD / "lastmile-locker.service").read_text()
+    assert f"User={camera.users[0]}\n" in (SYSTEMD / "lastmile-camera.service").read_text()
 
 
 def test_the_collector_example_fits_its_unit_and_the_node() -> None:
