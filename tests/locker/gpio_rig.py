@@ -51,7 +51,8 @@ from pathlib import Path
 from tests.locker.gpio_rig import drive
 from locker.pulser_socket import PulserClient
 async def main():
-    await drive(PulserClient(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3]))
+    client = PulserClient(Path(sys.argv[1]))  # kept: its end would end the pulse
+    await drive(client, int(sys.argv[2]), int(sys.argv[3]))
     print("driven", flush=True)
     await asyncio.get_running_loop().create_future()
 asyncio.run(main())

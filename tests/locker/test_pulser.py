@@ -189,6 +189,7 @@ def test_kill_9_of_the_guard_makes_the_hand_let_go(lone, before_lone):
     assert lasted < SOON
 
 
+@pytest.mark.long
 def test_a_guard_that_hangs_keeps_no_coil_on(lone, before_lone):
     with pulsing(lone) as process, agent_driving(lone, 17, 300):
         os.kill(process.pid, signal.SIGSTOP)
