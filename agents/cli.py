@@ -17,6 +17,7 @@ from agents import cli_collector
 from agents.cli_command import command
 from agents.cli_enrol import enrol
 from agents.cli_fleet import fleet
+from agents.cli_gpio import gpio
 from agents.cli_identity import identity
 from agents.cli_issuer import issuer
 
@@ -30,6 +31,7 @@ simulate = typer.Typer(no_args_is_help=True, help="Simulated hardware that speak
 journal = typer.Typer(no_args_is_help=True, help="Read and verify a node's journal.")
 app.add_typer(simulate, name="simulate")
 simulate.command("fleet")(fleet)
+simulate.command("gpio")(gpio)
 app.add_typer(issuer, name="issuer")
 app.add_typer(command, name="command")
 app.add_typer(journal, name="journal")

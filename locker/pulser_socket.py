@@ -26,8 +26,8 @@ class PulserClient:
         """Have ``line`` driven for ``ms``; returns when it is.
 
         Raises ``DeviceMissing`` where no pulser runs, ``DeviceBusy`` where it drives another line or has just done so,
-        ``DeviceError`` for a line that it does not have, and ``DeviceSilent`` where it says nothing: what it did is
-        then not known, and it switches everything off.
+        ``DeviceError`` for a line that it does not have: nothing was driven. Raises ``DeviceSilent`` where it was asked
+        and says nothing: what it did is then not known, and whatever is on goes off.
         """
         connection = await self.connected()
         self._number = (self._number + 1) % 2**32
@@ -65,18 +65,16 @@ class PulserClient:
     async def _ask(self, connection: socket.socket, ask: Ask) -> Said:
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(ANSWER_S):
-                await loop.sock_sendall(connection, pulser.encode(ask))
-                packet = await loop.sock_recv(connection, pulser.MAX_PACKET_BYTES)
-            answer = pulser.decode_answer(packet)
-        except TimeoutError as error:
-            raise DeviceSilent("the pulser does not answer", remedy="its guard starts it anew; see its log") from error
+            connection.send(pulser.encode(ask), socket.MSG_DONTWAIT)
         except OSError as error:
             raise _missing() from error
-        except ProtocolError as error:
-            raise _missing() if not packet else DeviceError(error.what, remedy=error.remedy) from error
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                answer = pulser.decode_answer(await loop.sock_recv(connection, pulser.MAX_PACKET_BYTES))
+        except (OSError, ProtocolError) as error:  # a time-out is the former, the end of the connection the latter
+            raise DeviceSilent("the pulser does not answer", remedy="its guard starts it anew; see its log") from error
         if answer.n != ask.n:
-            raise DeviceError("the pulser answers another question", remedy="run agent and pulser of one release")
+            raise DeviceSilent("the pulser answers another question", remedy="run agent and pulser of one release")
         return answer.said
 
 
