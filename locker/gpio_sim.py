@@ -13,15 +13,12 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from edge.errors import ConfigError
 from locker.cabinet_sim import Cabinet, Happening, Mechanics, Spot
 from locker.sim_control_socket import Answer, served
 from locker.witness_file import Witness
-
-FLICKER = 2
-"""A switch that flaps shows another level at each such look."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +55,7 @@ class GpioSimConfig:
 
 async def run_gpio_simulator(config: GpioSimConfig, ready: Callable[[], None] | None = None) -> None:
     """Simulate until cancelled. ``ready`` is called once both sockets can be used."""
-    world = _World(config)
+    world = World(config, Witness(config.log), asyncio.get_running_loop())
     world.start()
     server = await asyncio.start_unix_server(_Chip(world).connected, config.chip)
     try:
@@ -79,22 +76,37 @@ class _Pin:
     pull: str = "floating"
 
 
-class _World:
-    """Pins, coils, doors and keys. Time is CLOCK_MONOTONIC, which all processes of a machine share."""
+class Alarm(Protocol):
+    """Something that is due."""
 
-    def __init__(self, config: GpioSimConfig) -> None:
+    def cancel(self) -> None: ...
+
+
+class Time(Protocol):
+    """What a world needs of time; an event loop has it, on CLOCK_MONOTONIC, which all processes of a machine share."""
+
+    def time(self) -> float: ...
+
+    def call_at(self, when: float, callback: Callable[[], object], /) -> Alarm: ...
+
+
+class World:
+    """Pins, coils, doors and keys."""
+
+    def __init__(self, config: GpioSimConfig, witness: Witness, time: Time) -> None:
         shut_after = None if config.close_after_ms is None else config.close_after_ms / 1000
         mechanics = Mechanics(release=config.release_ms / 1000, swing=config.open_ms / 1000, close_after=shut_after)
         self.config = config
         self.cabinet = Cabinet(1, len(config.doors), mechanics)
-        self.witness = Witness(config.log)
+        self.witness = witness
+        self._time = time
         # What the SoC's own pulls give until somebody asks for another.
         self.pins = {line: _Pin(pull="up" if line < 9 else "down") for line in range(28)}  # noqa: PLR2004
         self.pressed: set[tuple[int, int]] = set()
         self.flapping: set[int] = set()
         self._looks = 0
         self._driven: dict[int, float] = {}
-        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm: Alarm | None = None
 
     def start(self) -> None:
         self.witness.open()
@@ -107,7 +119,7 @@ class _World:
         self.witness.close()
 
     def now(self) -> float:
-        return asyncio.get_running_loop().time()
+        return self._time.time()
 
     def note(self, what: str, **more: object) -> None:
         self.witness.note([{"t": self.now(), "what": what, **more}])
@@ -120,7 +132,7 @@ class _World:
         if self._alarm:
             self._alarm.cancel()
         due = self.cabinet.due()
-        self._alarm = None if due is None else asyncio.get_running_loop().call_at(due, self.look)
+        self._alarm = None if due is None else self._time.call_at(due, self.look)
 
     def look(self) -> None:
         """Let the doors do what was due by now."""
@@ -142,6 +154,34 @@ class _World:
                     pin.output = False
         self._follow_coils()
 
+    def fault(self, kind: str, lock: int, **how: Any) -> None:
+        """Begin one: ``stuck``, ``deaf``, ``flapping``, ``weak`` {pulses}, ``slow_door`` {ms}, ``cut`` {reads?}.
+
+        Raises ``ConfigError`` for another.
+        """
+        ailment = self.cabinet.ailment(Spot(0, lock))
+        match kind:
+            case "stuck":
+                ailment.stuck = -1
+            case "deaf":
+                ailment.deaf = True
+            case "weak":
+                ailment.weak = how["pulses"]
+            case "slow_door":
+                ailment.swing = how["ms"] / 1000
+            case "cut":
+                ailment.cut = how.get("reads", "open")
+            case "flapping":
+                self.flapping.add(lock)
+            case _:
+                raise ConfigError(f"no latch has the fault {kind!r}", remedy="see the kinds in locker/gpio_sim.py")
+        self.note("fault", kind=kind, board=0, lock=lock)
+
+    def heal(self) -> None:
+        """Everything works again; doors and keys stay as they are."""
+        self.cabinet.heal()
+        self.flapping.clear()
+
     def level(self, line: int) -> int:
         """What a voltmeter would read."""
         pin = self.pins[line]
@@ -155,11 +195,13 @@ class _World:
 
     def _switch(self, lock: int, door: WiredDoor, pin: _Pin) -> int:
         cut = self.cabinet.ailment(Spot(0, lock)).cut
-        if cut:
+        if cut == "open":
             return int(pin.pull == "up")  # nothing but the pull is left on the line
+        if cut == "closed":
+            return door.shut_level  # both wires of the switch touch
         if lock in self.flapping:
             self._looks += 1
-            return self._looks // FLICKER % 2
+            return self._looks % 2
         shut = bool(self.cabinet.switches(0) >> lock & 1)
         return door.shut_level if shut else 1 - door.shut_level
 
@@ -198,7 +240,7 @@ class _World:
 class _Chip:
     """The programs' side: ``out`` {line, level}, ``in`` {line, pull}, ``read`` {line}; a line has one holder."""
 
-    def __init__(self, world: _World) -> None:
+    def __init__(self, world: World) -> None:
         self._world = world
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -228,10 +270,10 @@ class _Hands:
     """People and mishaps: what ``SimControl`` may ask for.
 
     ``doors``, ``counts``, ``wait`` {what, board?, lock?, count?}; ``close_door``, ``force_door`` {lock}; ``press``,
-    ``lift`` {row, column}; ``heal``; ``fault`` {kind, lock}: ``stuck``, ``deaf``, ``cut``, ``flapping``.
+    ``lift`` {row, column}; ``heal``; ``fault`` {kind, lock}, its kinds those of ``World.fault``.
     """
 
-    def __init__(self, world: _World) -> None:
+    def __init__(self, world: World) -> None:
         self._world = world
 
     async def handle(self, request: Answer) -> Answer:
@@ -250,28 +292,9 @@ class _Hands:
             "force_door": lambda lock: world.tell(world.cabinet.force(Spot(0, lock), world.now())),
             "press": lambda row, column: world.pressed.add((row, column)),
             "lift": lambda row, column: world.pressed.discard((row, column)),
-            "heal": self._heal,
-            "fault": self._fault,
+            "heal": world.heal,
+            "fault": world.fault,
         }
         if do not in acts:
             raise ConfigError(f"no simulator does {do!r}", remedy=f"ask for wait, {', '.join(map(str, acts))}")
         return acts[do](**given) or {}
-
-    def _heal(self) -> None:
-        self._world.cabinet.heal()
-        self._world.flapping.clear()
-
-    def _fault(self, kind: str, lock: int) -> None:
-        ailment = self._world.cabinet.ailment(Spot(0, lock))
-        match kind:
-            case "stuck":
-                ailment.stuck = -1
-            case "deaf":
-                ailment.deaf = True
-            case "cut":
-                ailment.cut = "open"
-            case "flapping":
-                self._world.flapping.add(lock)
-            case _:
-                raise ConfigError(f"no latch has the fault {kind!r}", remedy="see the kinds in locker/gpio_sim.py")
-        self._world.note("fault", kind=kind, board=0, lock=lock)

@@ -81,7 +81,7 @@ class GpioBoards:
         Raises ``ConfigError`` for a latch that is not wired.
         """
         board = self._board(latch.board)
-        if latch.lock >= len(board.locks):
+        if not 0 <= latch.lock < len(board.locks):
             raise ConfigError(f"board {latch.board} has no lock {latch.lock}", remedy="correct latch or board")
         async with self._coil:
             while (left := self._coil_free_at - self._clock.mono()) > 0:

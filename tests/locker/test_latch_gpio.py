@@ -123,7 +123,7 @@ async def test_a_pulse_goes_to_its_own_line_and_waits_for_the_one_before():
     assert later[2] >= coil_time(GpioBoard(locks=LOCKS, pulse_ms=300))
 
 
-@pytest.mark.parametrize("latch", [Latch(3, 2), Latch(4, 0)])
+@pytest.mark.parametrize("latch", [Latch(3, 2), Latch(3, -1), Latch(4, 0)])
 async def test_a_latch_that_is_not_wired_is_refused(latch):
     pulser = Pulser()
     with pytest.raises(ConfigError):
