@@ -56,6 +56,13 @@ class CoilTime(msgspec.Struct, frozen=True):
     seconds: float
 
 
+class SetUp(msgspec.Struct, frozen=True):
+    """What ``board`` said of its own settings or relays: frames that put right what is wrong, none where nothing is."""
+
+    board: int
+    amends: tuple[bytes, ...]
+
+
 class Pushed(msgspec.Struct, frozen=True):
     """``board`` told by itself that something moved. Only a query says how a door stands, so it is counted alone."""
 
@@ -83,7 +90,7 @@ class Malformed(msgspec.Struct, frozen=True):
     checksum: bool
 
 
-Event = Latches | CoilTime | Pushed | Stranger | Word | Malformed
+Event = Latches | CoilTime | SetUp | Pushed | Stranger | Word | Malformed
 
 
 class BusCodec(Protocol):
@@ -134,6 +141,23 @@ class CoilTimed(Protocol):
 
     def set_coil_time(self, board: int, seconds: float) -> bytes:
         """Raises ``ConfigError`` outside what a lock bears or the wire can safely say."""
+        ...
+
+
+@runtime_checkable
+class SetRight(Protocol):
+    """A codec whose boards keep settings, or relays, that somebody else may have left so that doors open by themselves.
+
+    A board is read only after it was found right: before it is first read, and again when it comes back from a silence,
+    because it may be another one.
+    """
+
+    def calm(self, board: int) -> bytes:
+        """The frame that switches every coil off. Sent once, before anything is asked."""
+        ...
+
+    def ask_set_up(self, board: int) -> Sequence[bytes]:
+        """Queries that a ``SetUp`` answers each."""
         ...
 
 

@@ -14,10 +14,22 @@ import msgspec
 
 from edge.clock import Clock
 from edge.errors import ConfigError, DeviceError, DeviceSilent
-from locker.board import BusCodec, BusTiming, CoilTime, CoilTimed, Latches, Malformed, Pushed, Stranger, Word
+from locker.board import (
+    BusCodec,
+    BusTiming,
+    CoilTime,
+    CoilTimed,
+    Latches,
+    Malformed,
+    Pushed,
+    SetRight,
+    SetUp,
+    Stranger,
+    Word,
+)
 from locker.latch import Hook, Latch, Reading
 
-Answer = TypeVar("Answer", Latches, CoilTime)
+Answer = TypeVar("Answer", Latches, CoilTime, SetUp)
 
 COIL_CLOSE = 0.005
 """Seconds by which a board's word on its unlock time may miss what it was told: half the finest step on a wire."""
@@ -50,6 +62,10 @@ class BusCounters(msgspec.Struct):
     """Valid answers nobody waited for: late ones, a chatty board, or two boards with one address."""
     contradictions: int = 0
     """Two different answers to one query: two boards with one address, or a damaged frame that still added up."""
+    amends: int = 0
+    """Frames that put a board's settings right."""
+    unfit: int = 0
+    """Times a board's settings could not be put right, so that it was not read."""
     device_errors: int = 0
 
 
@@ -70,6 +86,9 @@ class SerialBoards:
         self._timing = timing
         self._turn = _Turn()
         self._quiet_until = 0.0
+        self._coil_off_at = 0.0
+        self._calmed: set[int] = set()
+        self._right: set[int] = set()
 
     @property
     def boards(self) -> tuple[int, ...]:
@@ -87,9 +106,12 @@ class SerialBoards:
         Raises ``ConfigError`` for a board that is not wired.
         """
         readings = [Reading(Hook.UNKNOWN)] * self._locks(board)
+        if not await self._is_right(board):
+            return tuple(readings)
         for query in self._codec.queries(board):
             told = await self._query(query.frame, Latches, query.answered_by)
             if told is None:
+                self._right.discard(board)
                 break  # a board that does not answer once will not answer the rest, and others wait
             readings[told.first : told.first + len(told.readings)] = told.readings
         return tuple(readings)
@@ -106,7 +128,8 @@ class SerialBoards:
         frame = self._codec.unlock(latch)
         async with self._turn.taken(_Rank.PULSE):
             await self._write(frame)
-            self._quiet_until = max(self._quiet_until, self._clock.mono() + self._timing.settle)
+            self._settle()
+            self._coil_off_at = self._clock.mono() + self._codec.coil
             self.counters.pulses += 1
 
     async def answers(self, board: int) -> int:
@@ -136,15 +159,57 @@ class SerialBoards:
         """
         self._locks(board)
         codec = self._coil_timed()
-        async with self._quiet_turn():
-            await self._write(codec.set_coil_time(board, seconds))
-            self._quiet_until = self._clock.mono() + self._timing.settle
+        await self._say(codec.set_coil_time(board, seconds))
         said = await self._coil_time(codec, board)
         if said is None or abs(said - seconds) > COIL_CLOSE:
             raise DeviceSilent(
                 f"board {board} was told an unlock time of {seconds} s and says {said}",
                 remedy="set it with the maker's tool",
             )
+
+    async def _is_right(self, board: int) -> bool:
+        """Whether nothing about ``board`` opens doors by itself, as far as it can be asked; what is wrong is amended.
+
+        While a coil may be driven nothing is asked: a pulse of ours looks like a relay that was left on.
+        """
+        codec = self._codec
+        if not isinstance(codec, SetRight) or board in self._right or self._clock.mono() < self._coil_off_at:
+            return True
+        try:
+            if board not in self._calmed:
+                await self._say(codec.calm(board))
+                self._calmed.add(board)
+            for query in codec.ask_set_up(board):
+                if not await self._amended(query, board):
+                    return False
+        except DeviceError:
+            self.counters.device_errors += 1
+            return False
+        self._right.add(board)
+        return True
+
+    async def _amended(self, query: bytes, board: int) -> bool:
+        """Whether ``board`` says that all is well, once more after what was wrong has been amended."""
+        for _ in range(2):
+            told = await self._query(query, SetUp, lambda told: told.board == board)
+            if told is None:
+                return False
+            if not told.amends:
+                return True
+            for frame in told.amends:
+                await self._say(frame)
+                self.counters.amends += 1
+        self.counters.unfit += 1
+        return False
+
+    async def _say(self, frame: bytes) -> None:
+        """Send what a board confirms, if at all, in a way that proves nothing."""
+        async with self._quiet_turn():
+            await self._write(frame)
+            self._settle()
+
+    def _settle(self) -> None:
+        self._quiet_until = max(self._quiet_until, self._clock.mono() + self._timing.settle)
 
     async def _coil_time(self, codec: CoilTimed, board: int) -> float | None:
         told = await self._query(codec.ask_coil_time(board), CoilTime, lambda told: told.board == board)
@@ -196,12 +261,12 @@ class SerialBoards:
         self._codec.reset()
         await self._line.write(frame)
 
-    def _decode(self, data: bytes) -> list[Latches | CoilTime]:
+    def _decode(self, data: bytes) -> list[Latches | CoilTime | SetUp]:
         """The boards' answers in ``data``; everything else is only counted."""
-        answers: list[Latches | CoilTime] = []
+        answers: list[Latches | CoilTime | SetUp] = []
         for event in self._codec.feed(data):
             match event:
-                case Latches() | CoilTime():
+                case Latches() | CoilTime() | SetUp():
                     answers.append(event)
                 case Stranger():
                     self.counters.strays += 1

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from edge.errors import ConfigError
@@ -15,10 +16,9 @@ from locker.sim_control_socket import Answer, served
 from locker.witness_file import Witness
 
 
-async def run_bench(
-    config: BenchConfig, electronics: Callable[[Bench], Electronics], ready: Callable[[], None] | None = None
-) -> None:
-    """Simulate on a pseudo-terminal until cancelled. ``ready`` is called once port and control socket can be used.
+@contextlib.asynccontextmanager
+async def benched(config: BenchConfig, electronics: Callable[[Bench], Electronics]) -> AsyncIterator[Hands]:
+    """A bench on a pseudo-terminal, in this event loop and until the block ends, and the hands that reach into it.
 
     Raises ``ConfigError`` for a baud rate that no board has.
     """
@@ -28,12 +28,22 @@ async def run_bench(
     bench = Bench(config, electronics, port, Witness(config.log), asyncio.get_running_loop())
     bench.start()
     try:
-        async with served(config.control, Hands(bench).handle):
-            if ready:
-                ready()
-            await asyncio.get_running_loop().create_future()
+        yield Hands(bench)
     finally:
         bench.stop()
+
+
+async def run_bench(
+    config: BenchConfig, electronics: Callable[[Bench], Electronics], ready: Callable[[], None] | None = None
+) -> None:
+    """Simulate until cancelled. ``ready`` is called once the port and the control socket can be used.
+
+    Raises ``ConfigError`` as ``benched`` does.
+    """
+    async with benched(config, electronics) as hands, served(config.control, hands.handle):
+        if ready:
+            ready()
+        await asyncio.get_running_loop().create_future()
 
 
 class Hands:

@@ -24,10 +24,15 @@ class SimConfig(BenchConfig):
 async def run_board_simulator(config: SimConfig, ready: Callable[[], None] | None = None) -> None:
     """Simulate until cancelled. ``ready`` is called once the port and the control socket can be used.
 
-    Raises ``ConfigError`` for impossible boards, locks or baud rate.
+    Raises ``ConfigError`` as ``electronics`` does.
     """
+    await run_bench(config, electronics(config), ready)
+
+
+def electronics(config: SimConfig) -> Callable[[Bench], KerongBoards]:
+    """What is laid on the bench. Raises ``ConfigError`` for impossible boards, locks or baud rate."""
     refuse_impossible(config, addresses=range(16), locks=16, speeds=(9600, 19200, 57600, 115200))
-    await run_bench(config, lambda bench: KerongBoards(bench, config), ready)
+    return lambda bench: KerongBoards(bench, config)
 
 
 class KerongBoards:

@@ -41,10 +41,15 @@ class SimConfig(BenchConfig):
 async def run_board_simulator(config: SimConfig, ready: Callable[[], None] | None = None) -> None:
     """Simulate until cancelled. ``ready`` is called once the port and the control socket can be used.
 
-    Raises ``ConfigError`` for impossible boards, locks or baud rate.
+    Raises ``ConfigError`` as ``electronics`` does.
     """
+    await run_bench(config, electronics(config), ready)
+
+
+def electronics(config: SimConfig) -> Callable[[Bench], WklyBoards]:
+    """What is laid on the bench. Raises ``ConfigError`` for impossible boards, locks or baud rate."""
     refuse_impossible(config, addresses=range(32), locks=max(SIZES), speeds=(9600,))
-    await run_bench(config, lambda bench: WklyBoards(bench, config), ready)
+    return lambda bench: WklyBoards(bench, config)
 
 
 class Heard(NamedTuple):

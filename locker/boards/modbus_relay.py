@@ -13,26 +13,25 @@ have no function either. (LC-Tech's relays, address 255, use the same frames wit
 from __future__ import annotations
 
 import enum
-from typing import Final
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal
 
 import msgspec
 
 from edge.errors import ConfigError
+from edge.settings import Settings
+from locker import board as port
+from locker.board import COIL_MOST, BusTiming, Query, SerialDriver, numbers_by_address
+from locker.latch import Hook, Latch, Reading
 
 BOARDS: Final = range(1, 248)
 """Addresses a board can have. 0 would be all of them."""
 
-RELAYS: Final = 32
-"""Relays the largest board has; others have 8 or 16. On the wire they count from 0."""
-
-COIL_MOST: Final = 1.0
-"""Seconds a coil may be driven. Boards accept 54 minutes."""
+SIZES: Final = (8, 16, 32)
+"""Relays, and inputs, that a board can have. On the wire they count from 0."""
 
 COIL_STEP: Final = 0.1
 """Seconds per unit of a flash on the wire."""
-
-MODES_AT_ONCE: Final = 8
-"""Relays whose mode one query asks for."""
 
 NORMAL: Final = 0
 """The mode in which a relay obeys the bus alone. In 1 it follows its input, so that a door that is shut drives its own
@@ -70,7 +69,7 @@ _EXCEPTION: Final = 5
 _COUNTED: Final = 5
 """Bytes of an answer to a read beside its data: address, function, count and CRC."""
 
-FRAME_MOST: Final = _COUNTED + 2 * MODES_AT_ONCE
+FRAME_MOST: Final = _COUNTED + 2 * max(SIZES)
 """Bytes of the longest frame."""
 
 
@@ -91,7 +90,7 @@ class Relays(msgspec.Struct, frozen=True):
 
 
 class Modes(msgspec.Struct, frozen=True):
-    """A board's answer about the modes of eight relays (``NORMAL``)."""
+    """A board's answer about the modes of its relays (``NORMAL``)."""
 
     board: int
     modes: tuple[int, ...]
@@ -133,20 +132,22 @@ class Malformed(msgspec.Struct, frozen=True):
 Event = Inputs | Relays | Modes | Written | Refused | Request | Malformed
 
 
-def ask_inputs(board: int, count: int) -> bytes:
-    """The query for the first ``count`` inputs. Raises ``ConfigError`` but for board 1..247 and count 1..32."""
-    return _frame(board, _Function.READ_INPUTS, 0, _counted(count))
+def ask_inputs(board: int, size: int) -> bytes:
+    """The query for all inputs of a board with ``size`` of them.
+
+    Raises ``ConfigError`` for a board outside 1..247 and a size other than 8, 16 and 32, as do the next two.
+    """
+    return _frame(board, _Function.READ_INPUTS, 0, _sized(size))
 
 
-def ask_relays(board: int, count: int) -> bytes:
-    """The query for the first ``count`` relays; as ``ask_inputs``."""
-    return _frame(board, _Function.READ_RELAYS, 0, _counted(count))
+def ask_relays(board: int, size: int) -> bytes:
+    """The query whether relays are on."""
+    return _frame(board, _Function.READ_RELAYS, 0, _sized(size))
 
 
-def ask_modes(board: int, first: int) -> bytes:
-    """The query for the modes of eight relays from ``first`` on. Raises ``ConfigError`` where one of them cannot be."""
-    _relay(first + MODES_AT_ONCE - 1)
-    return _frame(board, _Function.READ_REGISTERS, _MODE + _relay(first), MODES_AT_ONCE)
+def ask_modes(board: int, size: int) -> bytes:
+    """The query for the modes of all relays."""
+    return _frame(board, _Function.READ_REGISTERS, _MODE, _sized(size))
 
 
 def flash(board: int, relay: int, seconds: float) -> bytes:
@@ -245,27 +246,31 @@ def _sizes(function: int, third: int) -> tuple[int, ...]:
         return (_EXCEPTION,)
     if function in {_Function.WRITE_RELAY, _Function.WRITE_REGISTER}:
         return (_REQUEST,)
-    if function == _Function.READ_REGISTERS:
-        return (_REQUEST, FRAME_MOST) if third == _MODE >> 8 else ()
-    if third == 0:
-        return (_REQUEST,)
-    return (_COUNTED + third,) if third <= RELAYS // 8 else ()
+    registers = function == _Function.READ_REGISTERS
+    request = (_REQUEST,) if third == (_MODE >> 8 if registers else 0) else ()
+    answer = (_COUNTED + third,) if third in {2 * size if registers else size // 8 for size in SIZES} else ()
+    return request + answer
 
 
 def _relay(number: int) -> int:
-    if type(number) is not int or not 0 <= number < RELAYS:
-        raise ConfigError(f"relay {number!r} does not exist", remedy=f"wire it as an integer 0..{RELAYS - 1}")
+    if type(number) is not int or not 0 <= number < max(SIZES):
+        raise ConfigError(f"relay {number!r} does not exist", remedy=f"wire it as an integer 0..{max(SIZES) - 1}")
     return number
 
 
-def _counted(count: int) -> int:
-    return _relay(count - 1) + 1
+def _sized(size: int) -> int:
+    if size not in SIZES:
+        raise ConfigError(f"a board with {size!r} relays", remedy=f"choose among {SIZES}")
+    return size
 
 
 def _frame(board: int, function: _Function, address: int, value: int) -> bytes:
     if type(board) is not int or board not in BOARDS:
         raise ConfigError(f"board {board!r} does not exist", remedy=f"wire it as an integer {BOARDS[0]}..{BOARDS[-1]}")
-    body = bytes((board, function)) + address.to_bytes(2, "big") + value.to_bytes(2, "big")
+    return _sealed(bytes((board, function)) + address.to_bytes(2, "big") + value.to_bytes(2, "big"))
+
+
+def _sealed(body: bytes) -> bytes:
     return body + _crc(body).to_bytes(2, "little")
 
 
@@ -277,3 +282,102 @@ def _crc(data: bytes | bytearray) -> int:
         for _ in range(8):
             crc = crc >> 1 ^ (0xA001 if crc & 1 else 0)
     return crc
+
+
+class Wiring(Settings, frozen=True):
+    """One board as it was installed and calibrated: open a door, look which way its input moves."""
+
+    address: Annotated[int, msgspec.Meta(ge=BOARDS.start, lt=BOARDS.stop)]
+    """As its register 4000 says. Boards come with 1, so set them one by one before they share a bus."""
+    closed_bit: Literal[0, 1]
+    """The input's bit while its door is shut: a matter of how the hook switches were wired, so nothing is assumed."""
+    locks: Annotated[int, msgspec.Meta(ge=1, le=max(SIZES))] = 8
+    """Locks wired from relay and input 0 on."""
+    size: Literal[8, 16, 32] = 8
+    """Relays and inputs that the board has."""
+    coil_ms: Annotated[int, msgspec.Meta(ge=100, le=1000, multiple_of=100)] = 300
+    """How long the board is told to drive a coil."""
+
+
+class Codec:
+    """``locker.board.BusCodec`` and ``SetRight``."""
+
+    def __init__(self, wirings: Mapping[int, Wiring]) -> None:
+        """Raises ``ConfigError`` for more locks than a board has relays, and for an address that stands twice."""
+        for number, wiring in wirings.items():
+            if wiring.locks > wiring.size:
+                raise ConfigError(
+                    f"board {number} has {wiring.locks} locks and {wiring.size} relays", remedy="correct one of the two"
+                )
+        self.locks = {number: wiring.locks for number, wiring in wirings.items()}
+        self.coil = max(wiring.coil_ms for wiring in wirings.values()) / 1000
+        self._wirings = dict(wirings)
+        self._numbers = numbers_by_address(wirings)
+        self._queries = {
+            number: (Query(ask_inputs(wiring.address, wiring.size), number, 0, wiring.locks),)
+            for number, wiring in wirings.items()
+        }
+        self._decoder = Decoder()
+
+    def queries(self, board: int) -> tuple[Query, ...]:
+        return self._queries[board]
+
+    def unlock(self, latch: Latch) -> bytes:
+        wiring = self._wirings.get(latch.board)
+        if wiring is None or latch.lock not in range(wiring.locks):
+            raise ConfigError(f"no lock is wired at {latch}", remedy="correct latch or board")
+        return flash(wiring.address, latch.lock, wiring.coil_ms / 1000)
+
+    def calm(self, board: int) -> bytes:
+        return all_off(self._wirings[board].address)
+
+    def ask_set_up(self, board: int) -> tuple[bytes, ...]:
+        wiring = self._wirings[board]
+        return ask_relays(wiring.address, wiring.size), ask_modes(wiring.address, wiring.size)
+
+    def feed(self, data: bytes) -> list[port.Event]:
+        return [self._told(event) for event in self._decoder.feed(data)]
+
+    def reset(self) -> None:
+        self._decoder.reset()
+
+    def _told(self, event: Event) -> port.Event:
+        """``event`` by the cabinet's numbers."""
+        match event:
+            case Request(raw) | Written(raw):
+                return port.Word(raw)
+            case Malformed(flaw):
+                return port.Malformed(checksum=flaw is Flaw.CHECKSUM)
+            case _ if event.board not in self._numbers:
+                return port.Stranger(event.board)
+            case Inputs(address, bits, width):
+                return self._latches(self._numbers[address], bits, width)
+            case Refused(address, function, code) if function not in {_Function.READ_RELAYS, _Function.READ_REGISTERS}:
+                return port.Word(_sealed(bytes((address, function + _REFUSED, code))))
+            case Relays() | Modes() | Refused():
+                return port.SetUp(self._numbers[event.board], _amends(event))
+
+    def _latches(self, number: int, bits: int, width: int) -> port.Latches:
+        wiring = self._wirings[number]
+        if width != wiring.size:
+            return port.Latches(number, 0, ())  # a board of another size has answered no question of ours
+        hooks = [Hook.CLOSED if bits >> lock & 1 == wiring.closed_bit else Hook.OPEN for lock in range(wiring.locks)]
+        return port.Latches(number, 0, tuple(Reading(hook) for hook in hooks))
+
+
+def _amends(said: Relays | Modes | Refused) -> tuple[bytes, ...]:
+    """What puts a board right that has said this of itself."""
+    match said:
+        case Relays(board, bits) if bits:
+            return (all_off(board),)
+        case Modes(board, modes):
+            return tuple(set_normal(board, relay) for relay, mode in enumerate(modes) if mode != NORMAL)
+        case _:
+            return ()  # all is off, or it has no such settings that could be wrong
+
+
+TIMING: Final = BusTiming(answer=0.2, late=0.2)
+"""Seconds. At 9600 baud the longest query, for 32 modes, and its answer are 80 ms of bytes; that for inputs 18."""
+
+DRIVER: Final = SerialDriver(options=Wiring, codec=Codec, baud=9600, timing=TIMING)
+"""The entry point ``modbus-relay``."""

@@ -15,11 +15,16 @@ A XOR does not notice the same bit turned in two bytes. That makes an unlock one
 from __future__ import annotations
 
 import enum
-from typing import Final
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal
 
 import msgspec
 
 from edge.errors import ConfigError
+from edge.settings import Settings
+from locker import board as port
+from locker.board import BusTiming, CoilMs, Query, SerialDriver, numbers_by_address
+from locker.latch import Hook, Latch, Reading
 
 BOARDS: Final = 32
 """Addresses a board can have, from 0 on."""
@@ -86,26 +91,6 @@ class Status(msgspec.Struct, frozen=True):
     states: bytes
 
 
-class StatusOfOne(msgspec.Struct, frozen=True):
-    """A board's answer about one lock; nobody here asks for it."""
-
-    board: int
-    lock: int
-    state: int
-
-
-class Opened(msgspec.Struct, frozen=True):
-    """What a board says to an unlock: whether it drove the coil, and its switch at that moment.
-
-    It says nothing about the door.
-    """
-
-    board: int
-    lock: int
-    driven: bool
-    state: int
-
-
 class Moved(msgspec.Struct, frozen=True):
     """What a board tells unasked when a switch moves, also between a command and its answer."""
 
@@ -114,10 +99,10 @@ class Moved(msgspec.Struct, frozen=True):
     state: int
 
 
-class Failed(msgspec.Struct, frozen=True):
-    """A board's answer to a query that it could not carry out."""
+class Said(msgspec.Struct, frozen=True):
+    """What a board says that proves nothing: to an unlock, to a query that is not ours, or that it could not answer."""
 
-    board: int
+    raw: bytes
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -141,7 +126,7 @@ class Malformed(msgspec.Struct, frozen=True):
     flaw: Flaw
 
 
-Event = Status | StatusOfOne | Opened | Moved | Failed | Request | Malformed
+Event = Status | Moved | Said | Request | Malformed
 
 
 def ask_status(board: int) -> bytes:
@@ -224,14 +209,12 @@ def _said(frame: bytes) -> Event | None:
     board, code, data = frame[5], frame[6], frame[_HEAD:-1]
     if code == _Code.MOVED:
         return Moved(board, data[0], data[1])
-    result, lock, state = data[:3]
-    if code == _Code.OPEN:
-        return Opened(board, lock, result == _GOOD, state)
-    if code == _Code.STATUS_OF_ALL and data[1] != len(data) - 2:
+    if code != _Code.STATUS_OF_ALL:
+        return Said(frame)
+    result, count, states = data[0], data[1], data[2:]
+    if count != len(states):
         return None
-    if result != _GOOD:
-        return Failed(board)
-    return StatusOfOne(board, lock, state) if code == _Code.STATUS_OF_ONE else Status(board, data[2:])
+    return Status(board, states) if result == _GOOD else Said(frame)
 
 
 def _frame(board: int, code: _Code, data: bytes = b"") -> bytes:
@@ -246,3 +229,76 @@ def _xor(data: bytes | bytearray) -> int:
     for byte in data:
         result ^= byte
     return result
+
+
+class Wiring(Settings, frozen=True):
+    """One board as it was installed and calibrated: open a door, look which way its byte moves."""
+
+    address: Annotated[int, msgspec.Meta(ge=0, lt=BOARDS)]
+    """As the board's switches say."""
+    closed_state: Literal[0, 1]
+    """The state of a closed lock. Public drivers contradict each other, so nothing is assumed."""
+    locks: Annotated[int, msgspec.Meta(ge=1, le=LOCKS)] = LOCKS
+    """Locks wired from the first on: 24, 12 or 7."""
+    coil_ms: CoilMs = 1000
+    """How long the board drives a coil. No source says: the most that a lock bears, until it has been measured."""
+
+
+class Codec:
+    """``locker.board.BusCodec``."""
+
+    def __init__(self, wirings: Mapping[int, Wiring]) -> None:
+        """Raises ``ConfigError`` for an address that cannot be or stands twice."""
+        self.locks = {number: wiring.locks for number, wiring in wirings.items()}
+        self.coil = max(wiring.coil_ms for wiring in wirings.values()) / 1000
+        self._wirings = dict(wirings)
+        self._numbers = numbers_by_address(wirings)
+        self._queries = {
+            number: (Query(ask_status(wiring.address), number, 0, wiring.locks),) for number, wiring in wirings.items()
+        }
+        self._decoder = Decoder()
+
+    def queries(self, board: int) -> tuple[Query, ...]:
+        return self._queries[board]
+
+    def unlock(self, latch: Latch) -> bytes:
+        wiring = self._wirings.get(latch.board)
+        if wiring is None or latch.lock not in range(wiring.locks):
+            raise ConfigError(f"no lock is wired at {latch}", remedy="correct latch or board")
+        return unlock(wiring.address, latch.lock + 1)
+
+    def feed(self, data: bytes) -> list[port.Event]:
+        return [self._told(event) for event in self._decoder.feed(data)]
+
+    def reset(self) -> None:
+        self._decoder.reset()
+
+    def _told(self, event: Event) -> port.Event:
+        """``event`` by the cabinet's numbers."""
+        match event:
+            case Request(raw) | Said(raw):
+                return port.Word(raw)
+            case Malformed(flaw):
+                return port.Malformed(checksum=flaw is Flaw.CHECKSUM)
+            case Status() | Moved() if event.board not in self._numbers:
+                return port.Stranger(event.board)
+            case Moved(address):
+                return port.Pushed(self._numbers[address])
+            case Status(address, states):
+                number = self._numbers[address]
+                wiring = self._wirings[number]
+                # A board that has fewer locks than are wired has answered no question of ours.
+                return port.Latches(number, 0, tuple(_reading(each, wiring) for each in states[: wiring.locks]))
+
+
+def _reading(state: int, wiring: Wiring) -> Reading:
+    if state not in {0, 1}:
+        return Reading(Hook.UNKNOWN)
+    return Reading(Hook.CLOSED if state == wiring.closed_state else Hook.OPEN)
+
+
+TIMING: Final = BusTiming(answer=0.25, late=0.25)
+"""Seconds. At 9600 baud a query and the answer of 24 locks are 45 ms of bytes, and pushes may come in between."""
+
+DRIVER: Final = SerialDriver(options=Wiring, codec=Codec, baud=9600, timing=TIMING)
+"""The entry point ``wkly``."""

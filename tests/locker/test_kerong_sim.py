@@ -51,12 +51,12 @@ def wire(rig: Rig) -> Iterator[int]:
     os.close(descriptor)
 
 
-def opened(path: Path) -> int:
-    """The port raw and at 19200 baud, without any library of the driver's."""
+def opened(path: Path, baud: int = 19200) -> int:
+    """The port raw and at ``baud``, without any library of the driver's."""
     descriptor = os.open(path, os.O_RDWR | os.O_NOCTTY)
     tty.setraw(descriptor)
     attributes = termios.tcgetattr(descriptor)
-    attributes[4] = attributes[5] = termios.B19200
+    attributes[4] = attributes[5] = getattr(termios, f"B{baud}")
     termios.tcsetattr(descriptor, termios.TCSANOW, attributes)
     return descriptor
 

@@ -20,7 +20,7 @@ COMMANDS = {
     "01 05 00 FF 00 00 FD FA": modbus_relay.all_off(1),
     "01 01 00 00 00 08 3D CC": modbus_relay.ask_relays(1, 8),
     "01 02 00 00 00 08 79 CC": modbus_relay.ask_inputs(1, 8),
-    "01 03 10 00 00 08 40 CC": modbus_relay.ask_modes(1, 0),
+    "01 03 10 00 00 08 40 CC": modbus_relay.ask_modes(1, 8),
     "01 06 10 00 00 00 8D 0A": modbus_relay.set_normal(1, 0),
 }
 
@@ -128,7 +128,7 @@ def test_no_other_board_can_be_said_least_of_all_all_of_them(number: object) -> 
         lambda n: modbus_relay.flash(n, 0, 0.3),
         lambda n: modbus_relay.ask_inputs(n, 8),
         lambda n: modbus_relay.ask_relays(n, 8),
-        lambda n: modbus_relay.ask_modes(n, 0),
+        lambda n: modbus_relay.ask_modes(n, 8),
         lambda n: modbus_relay.set_normal(n, 0),
         lambda n: modbus_relay.all_off(n),  # noqa: PLW0108 - typed like its neighbours
     ):
@@ -143,13 +143,11 @@ def test_no_other_relay_can_be_said(number: object) -> None:
             say(number)
 
 
-@pytest.mark.parametrize("count", [0, 33, -1])
-def test_no_other_count_can_be_asked_for(count: int) -> None:
-    for say in (modbus_relay.ask_inputs, modbus_relay.ask_relays):
-        with pytest.raises(ConfigError):
-            say(1, count)
-    with pytest.raises(ConfigError):
-        modbus_relay.ask_modes(1, 25 if count > 0 else -1)
+@pytest.mark.parametrize("size", [0, 1, 9, 24, 33, -8])
+def test_no_other_size_of_board_can_be_asked(size: int) -> None:
+    for say in (modbus_relay.ask_inputs, modbus_relay.ask_relays, modbus_relay.ask_modes):
+        with pytest.raises(ConfigError, match=f"{size} relays"):
+            say(1, size)
 
 
 @pytest.mark.parametrize("seconds", [0, 0.04, 1.05, 60, -1, float("nan"), float("inf")])
@@ -164,10 +162,8 @@ def test_on_all_on_and_the_address_register_cannot_be_said() -> None:
     said = [modbus_relay.flash(b, k, s / 10) for b in boards for k in range(32) for s in range(1, 11)]
     said += [modbus_relay.all_off(b) for b in boards]
     said += [modbus_relay.set_normal(b, k) for b in boards for k in range(32)]
-    said += [modbus_relay.ask_modes(b, k) for b in boards for k in range(25)]
-    said += [
-        say(b, n) for b in boards for n in range(1, 33) for say in (modbus_relay.ask_inputs, modbus_relay.ask_relays)
-    ]
+    queries = (modbus_relay.ask_inputs, modbus_relay.ask_relays, modbus_relay.ask_modes)
+    said += [ask(b, size) for ask in queries for b in boards for size in (8, 16, 32)]
     for frame in said:
         function, where, value = frame[1], int.from_bytes(frame[2:4], "big"), int.from_bytes(frame[4:6], "big")
         match function:
@@ -189,7 +185,7 @@ def test_on_all_on_and_the_address_register_cannot_be_said() -> None:
         ("01 02 01 05 61 8C", Flaw.CHECKSUM),
         ("01 85 03 02 90", Flaw.CHECKSUM),
         ("01 05 02 00 00 05 71 0C", Flaw.CHECKSUM),
-        ("01 02 05 00 00 00", Flaw.COUNT),
+        ("01 02 03 00 00 00", Flaw.COUNT),
         ("01 03 02 00 00 00", Flaw.COUNT),
     ],
 )
