@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from edge import log
 from edge.clock import Clock
 from edge.errors import ConfigError, DeviceError, DeviceSilent
 from locker.board import (
@@ -31,8 +32,15 @@ from locker.latch import Hook, Latch, Reading
 
 Answer = TypeVar("Answer", Latches, CoilTime, SetUp)
 
+_log = log.get_logger("locker.board_serial")
+
 COIL_CLOSE = 0.005
 """Seconds by which a board's word on its unlock time may miss what it was told: half the finest step on a wire."""
+
+
+AMEND_AGAIN = 60.0
+"""Seconds until a board that could not be put right is told again: its memory bears some 100,000 writes, and the log a
+line a minute."""
 
 
 class Line(Protocol):
@@ -89,6 +97,7 @@ class SerialBoards:
         self._coil_off_at = 0.0
         self._calmed: set[int] = set()
         self._right: set[int] = set()
+        self._unfit_until: dict[int, float] = {}
 
     @property
     def boards(self) -> tuple[int, ...]:
@@ -172,8 +181,12 @@ class SerialBoards:
 
         While a coil may be driven nothing is asked: a pulse of ours looks like a relay that was left on.
         """
-        codec = self._codec
-        if not isinstance(codec, SetRight) or board in self._right or self._clock.mono() < self._coil_off_at:
+        codec, now = self._codec, self._clock.mono()
+        if not isinstance(codec, SetRight) or board in self._right:
+            return True
+        if now < self._unfit_until.get(board, 0.0):
+            return False
+        if now < self._coil_off_at:
             return True
         try:
             if board not in self._calmed:
@@ -196,10 +209,14 @@ class SerialBoards:
                 return False
             if not told.amends:
                 return True
+            _log.warning("bus.board_amended", board=board, frames=len(told.amends))
             for frame in told.amends:
                 await self._say(frame)
                 self.counters.amends += 1
         self.counters.unfit += 1
+        self._unfit_until[board] = self._clock.mono() + AMEND_AGAIN
+        remedy = "set it with its maker's tool: every relay off, and obeying the bus alone"
+        _log.error("bus.board_unfit", board=board, remedy=remedy)
         return False
 
     async def _say(self, frame: bytes) -> None:

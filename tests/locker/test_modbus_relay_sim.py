@@ -187,7 +187,9 @@ async def test_a_board_that_cannot_be_put_right_is_not_read(rig: NearRig, monkey
     await rig.call("fault", kind="linked", board=2)
     async with rig.bus(codec(1, 2)) as boards:
         assert await boards.readings(2) == (UNKNOWN,) * 8
-        assert boards.counters.unfit == 1
+        assert (boards.counters.unfit, boards.counters.amends) == (1, 16)
+        assert await boards.readings(2) == (UNKNOWN,) * 8
+        assert boards.counters.amends == 16, "its memory does not bear to be written at every reading"
         assert await boards.readings(1) == (SHUT,) * 8
 
 
