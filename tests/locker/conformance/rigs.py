@@ -1,0 +1,60 @@
+"""A rig for each kind of board that ships with the product. Another package's is named by ``--lock-board``."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from edge.clock import Clock
+from locker import kerong_sim, x8a_sim
+from locker.boards import kerong, x8a
+from tests.locker.conformance.rig import Rig, SerialRig
+
+NOWHERE: Final = Path("/nonexistent")
+
+Maker = Callable[[int, Clock | None], Rig]
+"""Builds a rig from the seed of its chances and, where it is not to have its own, a clock."""
+
+
+def kerong_rig(seed: int, clock: Clock | None = None) -> Rig:
+    """Two boards; they say something to an unlock, which nobody may believe."""
+    config = kerong_sim.SimConfig(
+        NOWHERE, NOWHERE, NOWHERE, boards=2, locks=8, seed=seed, coil_ms=500, unlock_answer="status"
+    )
+    options = [{"address": address, "locks": 8} for address in (0, 1)]
+    return SerialRig(kerong.DRIVER, options, config, lambda bench: kerong_sim.KerongBoards(bench, config), clock=clock)
+
+
+def x8a_rig(seed: int, clock: Clock | None = None) -> Rig:
+    """Asked as a whole; its bits and its bytes say the opposite of each other."""
+    config = x8a_sim.SimConfig(NOWHERE, NOWHERE, NOWHERE, boards=2, locks=8, seed=seed, shut_bit=0, shut_single=0x11)
+    options = [{"address": address, "locks": 8, "closed_bit": 0} for address in (1, 2)]
+    return SerialRig(x8a.DRIVER, options, config, lambda bench: x8a_sim.X8aBoards(bench, config), clock=clock)
+
+
+def x8a_by_lock_rig(seed: int, clock: Clock | None = None) -> Rig:
+    """Asked lock by lock, on boards of 32 ways that hear nothing while they drive a coil."""
+    config = x8a_sim.SimConfig(
+        NOWHERE, NOWHERE, NOWHERE, boards=2, locks=4, ways=32, seed=seed, shut_bit=1, shut_single=0x00, busy=True
+    )
+    options = [
+        {"address": address, "locks": 4, "asked": "lock", "closed_single": "00", "status_bytes": 4}
+        for address in (1, 2)
+    ]
+    return SerialRig(x8a.DRIVER, options, config, lambda bench: x8a_sim.X8aBoards(bench, config), clock=clock)
+
+
+OURS: Final[dict[str, Maker]] = {"kerong": kerong_rig, "0x8a": x8a_rig, "0x8a-by-lock": x8a_by_lock_rig}
+
+
+def rigs(named: Sequence[str]) -> dict[str, Maker]:
+    """Ours, or those that ``--lock-board module:maker`` names."""
+    if not named:
+        return dict(OURS)
+    found: dict[str, Maker] = {}
+    for name in named:
+        module, _, maker = name.partition(":")
+        found[name] = getattr(importlib.import_module(module), maker)
+    return found
