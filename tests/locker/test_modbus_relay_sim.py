@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from edge.errors import ConfigError
-from locker.board import BusTiming
+from locker.board import BusTiming, Latches
 from locker.boards.modbus_relay import Codec, Wiring
 from locker.latch import Hook, Latch, Reading
 from locker.modbus_relay_sim import SimConfig, electronics
@@ -263,6 +263,17 @@ async def test_without_power_unplugged_or_at_another_speed_every_hook_is_unknown
         await rig.call("unplug")
         assert await boards.readings(2) == (UNKNOWN,) * 8
     assert pulses(rig) == []
+
+
+def test_the_answer_of_a_board_of_another_size_is_none() -> None:
+    """More bits than were asked for are another board's, or another question's."""
+    boards = codec()
+    (query,) = boards.queries(1)
+    (right,) = boards.feed(bytes.fromhex("01 02 01 FF E1 C8"))
+    (wrong,) = boards.feed(bytes.fromhex("01 02 02 FF FF B8 08"))
+    assert isinstance(right, Latches)
+    assert isinstance(wrong, Latches)
+    assert (query.answered_by(right), query.answered_by(wrong)) == (True, False)
 
 
 def test_impossible_boards_are_refused() -> None:

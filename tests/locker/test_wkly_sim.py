@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from edge.errors import ConfigError
-from locker.board import BusTiming
+from locker.board import BusTiming, Latches
 from locker.boards.wkly import Codec, Wiring
 from locker.latch import Hook, Latch, Reading
 from locker.wkly_sim import SimConfig, electronics
@@ -171,6 +171,17 @@ async def test_without_power_unplugged_or_at_another_speed_every_hook_is_unknown
         await rig.call("unplug")
         assert await boards.readings(1) == (UNKNOWN,) * 24
     assert rig.witnessed("pulse") == []
+
+
+def test_a_state_that_is_neither_is_unknown_and_never_shut() -> None:
+    states = bytes([0, 1, 2, 255, *bytes(20)])
+    frame = b"WKLY" + bytes([34, 0, 0x84, 0, 24]) + states
+    total = 0
+    for byte in frame:
+        total ^= byte
+    (told,) = codec().feed(frame + bytes([total]))
+    assert isinstance(told, Latches)
+    assert told.readings[:5] == (SHUT, OPEN, UNKNOWN, UNKNOWN, SHUT)
 
 
 def test_impossible_boards_are_refused() -> None:
