@@ -41,6 +41,7 @@ app.add_typer(enrol, name="enrol")
 app.add_typer(cli_collector.app, name="collector")
 
 BOARD_SIMULATORS = {
+    "0x8a": "locker.x8a_sim",
     "kerong": "locker.kerong_sim",
     "modbus-relay": "locker.modbus_relay_sim",
     "wkly": "locker.wkly_sim",
@@ -115,7 +116,9 @@ def lock_board(
     link: Annotated[Path, typer.Option(help="Symlink to the simulated serial port.")],
     control: Annotated[Path, typer.Option(help="Unix socket through which doors and faults are moved.")],
     log: Annotated[Path, typer.Option(help="JSON lines of what physically happened.")],
-    kind: Annotated[Literal["kerong", "modbus-relay", "wkly"], typer.Option(help="Whose bytes they speak.")] = "kerong",
+    kind: Annotated[
+        Literal["0x8a", "kerong", "modbus-relay", "wkly"], typer.Option(help="Whose bytes they speak.")
+    ] = "kerong",
     boards: Annotated[int, typer.Option(min=1, help="On the bus, from the family's first address on.")] = 1,
     locks: Annotated[int | None, typer.Option(min=1, help="Of each; by itself what such a board has.")] = None,
     close_after_ms: Annotated[float | None, typer.Option(help="A person shuts each door so long after.")] = None,

@@ -44,10 +44,15 @@ class SimConfig(BenchConfig):
 async def run_board_simulator(config: SimConfig, ready: Callable[[], None] | None = None) -> None:
     """Simulate until cancelled. ``ready`` is called once the port and the control socket can be used.
 
-    Raises ``ConfigError`` for impossible boards, locks or baud rate.
+    Raises ``ConfigError`` as ``electronics`` does.
     """
-    refuse_impossible(config, addresses=range(1, 100), locks=32, speeds=(9600,))
-    await run_bench(config, lambda bench: X8aBoards(bench, config), ready)
+    await run_bench(config, electronics(config), ready)
+
+
+def electronics(config: SimConfig) -> Callable[[Bench], X8aBoards]:
+    """What is laid on the bench. Raises ``ConfigError`` for impossible boards, locks or baud rate."""
+    refuse_impossible(config, addresses=range(1, 100), locks=config.ways, speeds=(9600,))
+    return lambda bench: X8aBoards(bench, config)
 
 
 class Heard(NamedTuple):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import tomllib
+from pathlib import Path
 
 import msgspec
+import pytest
 
+from agents.check import check_cabinet
 from agents.document_file import DesiredFile, EditionFile
 from agents.enrol_settings import EnrolSettings
 from agents.gpio_check import check_gpio, gpio_boards
@@ -46,6 +50,17 @@ def test_the_example_on_pins_is_safe_and_fits_its_units() -> None:
         assert f"d {path.rpartition('/')[0]} 2710 {user} " in made.replace("  ", " ")
     assert f"User={board.agent}\n" in (SYSTEMD / "lastmile-locker.service").read_text()
     assert f"User={camera.users[0]}\n" in (SYSTEMD / "lastmile-camera.service").read_text()
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("boards-*.toml")), ids=lambda path: path.stem)
+def test_the_boards_of_an_example_are_what_their_driver_reads(path: Path) -> None:
+    """In the place of those in node.toml."""
+    node = tomllib.loads((EXAMPLES / "node.toml").read_text())
+    text = path.read_text()
+    node["locker"] |= {"buses": [], **tomllib.loads(text)["locker"]}
+    locker = msgspec.convert(node, NodeSettings).locker
+    check_cabinet(locker, source=path.name, text=text)
+    assert {board["kind"] for board in locker.boards} == {path.stem.removeprefix("boards-")}
 
 
 def test_the_collector_example_fits_its_unit_and_the_node() -> None:

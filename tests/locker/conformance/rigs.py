@@ -24,14 +24,14 @@ def kerong_rig(seed: int, clock: Clock | None = None) -> Rig:
         NOWHERE, NOWHERE, NOWHERE, boards=2, locks=8, seed=seed, coil_ms=500, unlock_answer="status"
     )
     options = [{"address": address, "locks": 8} for address in (0, 1)]
-    return SerialRig(kerong.DRIVER, options, config, lambda bench: kerong_sim.KerongBoards(bench, config), clock=clock)
+    return SerialRig(kerong.DRIVER, options, config, kerong_sim.electronics(config), clock=clock)
 
 
 def x8a_rig(seed: int, clock: Clock | None = None) -> Rig:
     """Asked as a whole; its bits and its bytes say the opposite of each other."""
     config = x8a_sim.SimConfig(NOWHERE, NOWHERE, NOWHERE, boards=2, locks=8, seed=seed, shut_bit=0, shut_single=0x11)
     options = [{"address": address, "locks": 8, "closed_bit": 0} for address in (1, 2)]
-    return SerialRig(x8a.DRIVER, options, config, lambda bench: x8a_sim.X8aBoards(bench, config), clock=clock)
+    return SerialRig(x8a.DRIVER, options, config, x8a_sim.electronics(config), clock=clock)
 
 
 def x8a_by_lock_rig(seed: int, clock: Clock | None = None) -> Rig:
@@ -43,7 +43,7 @@ def x8a_by_lock_rig(seed: int, clock: Clock | None = None) -> Rig:
         {"address": address, "locks": 4, "asked": "lock", "closed_single": "00", "status_bytes": 4}
         for address in (1, 2)
     ]
-    return SerialRig(x8a.DRIVER, options, config, lambda bench: x8a_sim.X8aBoards(bench, config), clock=clock)
+    return SerialRig(x8a.DRIVER, options, config, x8a_sim.electronics(config), clock=clock)
 
 
 OURS: Final[dict[str, Maker]] = {"kerong": kerong_rig, "0x8a": x8a_rig, "0x8a-by-lock": x8a_by_lock_rig}
