@@ -95,6 +95,7 @@ class SerialBoards:
         self._turn = _Turn()
         self._quiet_until = 0.0
         self._coil_off_at = 0.0
+        self._settable = codec if isinstance(codec, SetRight) else None
         self._calmed: set[int] = set()
         self._right: set[int] = set()
         self._unfit_until: dict[int, float] = {}
@@ -181,8 +182,8 @@ class SerialBoards:
 
         While a coil may be driven nothing is asked: a pulse of ours looks like a relay that was left on.
         """
-        codec, now = self._codec, self._clock.mono()
-        if not isinstance(codec, SetRight) or board in self._right:
+        codec, now = self._settable, self._clock.mono()
+        if codec is None or board in self._right:
             return True
         if now < self._unfit_until.get(board, 0.0):
             return False

@@ -256,8 +256,17 @@ def remainder(body: Iterable[int]) -> bytes:
     """What a division by x^16 + x^15 + x^2 + 1 leaves of ``body``, each byte's lowest bit first, all ones before it."""
     left = 0xFFFF
     for byte in body:
-        for place in range(8):
-            carry = left >> 15 ^ byte >> place & 1
-            left = left << 1 & 0xFFFF ^ (0x8005 if carry else 0)
-    turned = int(f"{left:016b}"[::-1], 2)
-    return bytes([turned & 255, turned >> 8])
+        left = left << 8 & 0xFFFF ^ LEAVES[left >> 8 ^ TURNED[byte]]
+    return bytes([TURNED[left >> 8], TURNED[left & 255]])
+
+
+def _leaves(byte: int) -> int:
+    left = byte << 8
+    for _ in range(8):
+        left = left << 1 & 0xFFFF ^ (0x8005 if left >> 15 else 0)
+    return left
+
+
+TURNED = [int(f"{byte:08b}"[::-1], 2) for byte in range(256)]
+LEAVES = [_leaves(byte) for byte in range(256)]
+"""What the division leaves of each byte alone."""

@@ -147,7 +147,7 @@ class WklyBoards:
         data = command.data
         match command.verb, len(data):
             case 0x84, 0:
-                self._answer(board, 0x84, [0, self._ways, *(self._state(board, lock) for lock in range(self._ways))])
+                self._answer(board, 0x84, [0, self._ways, *self._states(board)])
             case 0x83, 1:
                 self._answer(board, 0x83, [self._result(data[0]), data[0], self._state(board, data[0] - 1)])
             case 0x82, 1:
@@ -181,11 +181,14 @@ class WklyBoards:
     def _result(self, lock: int) -> int:
         return 0x00 if 1 <= lock <= self._ways else 0xFF
 
+    def _states(self, board: int) -> list[int]:
+        """What the board reads of each lock; where none is wired, an open switch."""
+        bits = self._bench.cabinet.switches(board)
+        wired = [bits >> lock & 1 for lock in range(self._config.locks)]
+        return wired + [1 - self._config.shut_bit] * (self._ways - len(wired))
+
     def _state(self, board: int, lock: int) -> int:
-        """What the board reads of a lock; where none is wired, an open switch."""
-        if Spot(board, lock) not in self._bench.cabinet:
-            return 1 - self._config.shut_bit
-        return self._bench.cabinet.switches(board) >> lock & 1
+        return self._states(board)[lock] if 0 <= lock < self._ways else 1 - self._config.shut_bit
 
     def _push(self, board: int, lock: int, state: int | None = None) -> bytes:
         told = self._state(board, lock) if state is None else state

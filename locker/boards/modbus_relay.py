@@ -357,10 +357,13 @@ class Codec:
             case Relays() | Modes() | Refused():
                 return port.SetUp(self._numbers[event.board], _amends(event))
 
-    def _latches(self, number: int, bits: int, width: int) -> port.Latches:
+    def _latches(self, number: int, bits: int, width: int) -> port.Latches | port.Word:
         wiring = self._wirings[number]
-        if width != wiring.size:
-            return port.Latches(number, 0, ())  # a board of another size has answered no question of ours
+        if width != wiring.size:  # a board of another size has answered no question of ours
+            size = width // 8
+            return port.Word(
+                _sealed(bytes((wiring.address, _Function.READ_INPUTS, size)) + bits.to_bytes(size, "little"))
+            )
         hooks = [Hook.CLOSED if bits >> lock & 1 == wiring.closed_bit else Hook.OPEN for lock in range(wiring.locks)]
         return port.Latches(number, 0, tuple(Reading(hook) for hook in hooks))
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from edge.clock import Clock
-from locker import kerong_sim, x8a_sim
-from locker.boards import kerong, x8a
-from tests.locker.conformance.rig import Rig, SerialRig
+from locker import kerong_sim, modbus_relay_sim, wkly_sim, x8a_sim
+from locker.boards import kerong, modbus_relay, wkly, x8a
+from tests.locker.conformance.operations import JAMMED
+from tests.locker.conformance.rig import Rig, SerialRig, Trouble
 
 NOWHERE: Final = Path("/nonexistent")
 
@@ -46,7 +47,29 @@ def x8a_by_lock_rig(seed: int, clock: Clock | None = None) -> Rig:
     return SerialRig(x8a.DRIVER, options, config, x8a_sim.electronics(config), clock=clock)
 
 
-OURS: Final[dict[str, Maker]] = {"kerong": kerong_rig, "0x8a": x8a_rig, "0x8a-by-lock": x8a_by_lock_rig}
+def wkly_rig(seed: int, clock: Clock | None = None) -> Rig:
+    """Boards that push what their switches do, and such as push again, truly or not, before they answer."""
+    config = wkly_sim.SimConfig(NOWHERE, NOWHERE, NOWHERE, boards=2, locks=7, first=30, seed=seed, shut_bit=0)
+    options = [{"address": address, "locks": 7, "closed_state": 0, "coil_ms": 300} for address in (30, 31)]
+    own = [Trouble("push", how) for how in ({}, {"state": 0}, {"state": 1}, {"state": 255})]
+    return SerialRig(wkly.DRIVER, options, config, wkly_sim.electronics(config), clock=clock, own=own)
+
+
+def modbus_relay_rig(seed: int, clock: Clock | None = None) -> Rig:
+    """Boards that time their pulses as they are told, and such as confirm a pulse and give none."""
+    config = modbus_relay_sim.SimConfig(NOWHERE, NOWHERE, NOWHERE, boards=2, first=246, seed=seed)
+    options = [{"address": address, "closed_bit": 1} for address in (246, 247)]
+    own = [Trouble("flash_ignored", {}, JAMMED, opens=False)]
+    return SerialRig(modbus_relay.DRIVER, options, config, modbus_relay_sim.electronics(config), clock=clock, own=own)
+
+
+OURS: Final[dict[str, Maker]] = {
+    "kerong": kerong_rig,
+    "0x8a": x8a_rig,
+    "0x8a-by-lock": x8a_by_lock_rig,
+    "wkly": wkly_rig,
+    "modbus-relay": modbus_relay_rig,
+}
 
 
 def rigs(named: Sequence[str]) -> dict[str, Maker]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from locker.board import CoilTime, Latches, Malformed, Pushed, Stranger, Word
+from locker.board import CoilTime, Latches, Malformed, Pushed, SetUp, Stranger, Word
 from locker.latch import Reading
 from tests.locker.conformance.operations import Misdeed, operate
 from tests.locker.conformance.rig import SerialRig
@@ -37,7 +37,7 @@ def _require_possible(rig: SerialRig, event: object) -> None:
         case Latches(board, first, readings):
             locks = rig.bus_locks.get(board, 0)
             possible = 0 <= first < first + len(readings) <= locks and all(isinstance(one, Reading) for one in readings)
-        case CoilTime(board) | Pushed(board):
+        case CoilTime(board) | SetUp(board) | Pushed(board):
             possible = board in rig.bus_locks
         case Stranger() | Word() | Malformed():
             possible = True
