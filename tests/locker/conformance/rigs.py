@@ -38,10 +38,10 @@ def x8a_rig(seed: int, clock: Clock | None = None) -> Rig:
 def x8a_by_lock_rig(seed: int, clock: Clock | None = None) -> Rig:
     """Asked lock by lock, on boards of 32 ways that hear nothing while they drive a coil."""
     config = x8a_sim.SimConfig(
-        NOWHERE, NOWHERE, NOWHERE, boards=2, locks=4, ways=32, seed=seed, shut_bit=1, shut_single=0x00, busy=True
+        NOWHERE, NOWHERE, NOWHERE, boards=2, locks=2, ways=32, seed=seed, shut_bit=1, shut_single=0x00, busy=True
     )
     options = [
-        {"address": address, "locks": 4, "asked": "lock", "closed_single": "00", "status_bytes": 4}
+        {"address": address, "locks": 2, "asked": "lock", "closed_single": "00", "status_bytes": 4}
         for address in (1, 2)
     ]
     return SerialRig(x8a.DRIVER, options, config, x8a_sim.electronics(config), clock=clock)

@@ -26,8 +26,8 @@ TROUBLES: Final = (
 )
 """What a customer may find, in turn. Each must end in an open door, a jam, or a doubt that is told."""
 
-OUTCOME_S: Final = 9.0
-"""In which every attempt has ended: three pulses two seconds apart, and what a silent board costs."""
+OUTCOME_S: Final = 10
+"""Seconds in which every attempt has ended: three pulses two seconds apart, and what a silent board costs."""
 
 
 class _Watched:
@@ -86,17 +86,24 @@ class ServedLocker(LockerRig):
         if trouble:
             self.hardware.inflict(trouble, latch)
         accepted = await self.accepted(parcel)
-        await self.pass_time(OUTCOME_S)
-        told = self.view(accepted).state
+        told = await self._told(accepted)
         opened = self.hardware.is_open(latch)
         self._judge(latch, told, opened, parcel)
         self.hardware.heal()
         self.hardware.shut(latch)
-        await self.pass_time(6.0)  # longer than a port is left alone that could not be opened
+        await self.pass_time(2.5)  # longer than a port is left alone that could not be opened
         if told is not SessionState.OPEN:
             await self._again(parcel, latch)
         self._only(latch)
         return told
+
+    async def _told(self, accepted: Accepted) -> SessionState:
+        """How the attempt ended, as the customer is told."""
+        for _ in range(OUTCOME_S):
+            await self.pass_time(1.0)
+            if (told := self.view(accepted).state) is not SessionState.UNLOCKING:
+                return told
+        raise Misdeed(f"door {accepted.door} has been unlocking for {OUTCOME_S} s")
 
     def _judge(self, latch: Latch, told: SessionState, opened: bool, parcel: str) -> None:
         if told is SessionState.OPEN and not opened:
@@ -109,9 +116,8 @@ class ServedLocker(LockerRig):
     async def _again(self, parcel: str, latch: Latch) -> None:
         """The same code, after the trouble."""
         again = await self.accepted(parcel, confirm=True)
-        await self.pass_time(3.0)
-        if self.view(again).state is not SessionState.OPEN:
-            raise Misdeed(f"the code of {parcel} no longer opens {latch}: {self.view(again).state}")
+        if (told := await self._told(again)) is not SessionState.OPEN:
+            raise Misdeed(f"the code of {parcel} no longer opens {latch}: {told}")
         self.hardware.shut(latch)
         await self.pass_time(1.0)
 
@@ -135,7 +141,7 @@ async def serve(folder: Path, maker: Maker, seed: int, parcels: int) -> list[Ses
         await locker.pass_time(1.0)
         return [
             await locker.parcel_in_and_out(f"parcel-{place}", troubles[place % len(troubles)])
-            for place in range(parcels)
+            for place in range(min(parcels, len(locker.compartments)))
         ]
     finally:
         await locker.stop()
