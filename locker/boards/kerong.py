@@ -4,7 +4,8 @@ RS-485, half duplex, 19200 8N1 from the factory. A frame is ``02 ADDR CMD data..
 SUM the low byte of the sum of all bytes before it. Facts from five independent public drivers of these boards.
 
 One lock per command is all this module can say: "unlock all" (33) has no function here, nor have delayed unlocking
-(39), the baud rate (40), or any command to the broadcast address.
+(39), the baud rate (40), or any command to the broadcast address: "status of all boards" (32) makes them all speak at
+once on one wire. The version query (F5 B6) is left out because no source shows its answer.
 """
 
 from __future__ import annotations
