@@ -50,6 +50,9 @@ BUS: Final = (
 TWINS: Final = Trouble("duplicate_address", {}, frozenset(), opens=False)
 """Two boards with one address: found out by asking, and then not opened at all."""
 
+COOL_S: Final = 20.0
+"""After an attempt, until its coil is cool: three pulses of half a second, and cooling takes ten times as long."""
+
 PULSES: Final = 3
 """Most that one attempt may give."""
 
@@ -146,7 +149,7 @@ async def _one(rig: Rig, latch: Latch, troubles: list[Trouble], tally: Tally) ->
     rig.heal()
     await rig.clock.sleep(max(0.5, rig.coil))
     rig.shut(latch)
-    await rig.clock.sleep(POLL_S)
+    await rig.clock.sleep(COOL_S)
     after = [each for each in rig.seen() if each.what != "closed"]
     if rig.is_open(latch) or any(each.latch != latch or each.what == "pulse" for each in after):
         raise Misdeed(f"{latch} was to be shut, and this happened: {after}")
