@@ -200,11 +200,10 @@ def test_reset_forgets_half_a_frame() -> None:
     assert decoder.feed(bytes.fromhex("8B")) == []
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_much_rubbish_ends_in_events_that_were_on_the_line(seed: int) -> None:
+def test_rubbish_ends_in_events_that_were_on_the_line() -> None:
     """Accepted or a protocol error: no exception, no memory, and nothing accepted that was not there as a frame."""
     decoder, line, accepted, refused = Decoder(), bytearray(), 0, 0
-    for portion in rubbish(seed, 250_000, [bytes.fromhex(text) for text in FRAMES]):
+    for portion in rubbish(1, 250_000, [bytes.fromhex(text) for text in FRAMES]):
         line = line[-100:] + portion
         for event in decoder.feed(portion):
             refused += isinstance(event, Malformed)

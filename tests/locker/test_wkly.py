@@ -1,4 +1,4 @@
-"""The WKLY codec against frames as literals: whole, in pieces, glued, damaged, and a million bytes of rubbish."""
+"""The WKLY codec against frames as literals: whole, in pieces, glued, damaged, and much rubbish."""
 
 from __future__ import annotations
 
@@ -92,9 +92,9 @@ def test_a_frame_is_found_behind_the_beginning_of_another(text: str, event: Even
 
 
 @family
-@pytest.mark.parametrize("stray", [b"W", b"WW", b"WK", b"WKL", b"WKWKL", b"WKLW", b"\x00W\xff"])
-def test_a_byte_that_breaks_off_a_start_may_begin_the_next(text: str, event: Event, stray: bytes) -> None:
-    assert Decoder().feed(stray + bytes.fromhex(text)) == [event]
+def test_a_byte_that_breaks_off_a_start_may_begin_the_next(text: str, event: Event) -> None:
+    for stray in (b"W", b"WW", b"WK", b"WKL", b"WKWKL", b"WKLW", b"\x00W\xff"):
+        assert Decoder().feed(stray + bytes.fromhex(text)) == [event]
 
 
 @family
@@ -164,11 +164,10 @@ def test_reset_forgets_half_a_frame() -> None:
     assert decoder.feed(bytes.fromhex("86")) == []
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_half_a_million_bytes_of_rubbish_end_in_events_that_were_on_the_line(seed: int) -> None:
+def test_rubbish_ends_in_events_that_were_on_the_line() -> None:
     """Accepted or a protocol error: no exception, no memory, and nothing accepted that was not there as a frame."""
     decoder, line, accepted, refused = Decoder(), bytearray(), 0, 0
-    for portion in rubbish(seed, 250_000, [bytes.fromhex(text) for text in FRAMES]):
+    for portion in rubbish(1, 250_000, [bytes.fromhex(text) for text in FRAMES]):
         line = line[-100:] + portion
         for event in decoder.feed(portion):
             refused += isinstance(event, Malformed)
