@@ -1,4 +1,4 @@
-"""Simulated Modbus RTU relay boards with inputs on a pseudo-terminal. Written from the field notes alone.
+"""Simulated Modbus RTU relay boards with inputs on a pseudo-terminal. Written from field notes and the maker's wiki.
 
 They share no codec, constant or import with the driver: an error in one of the two is then seen by the other. Relay n
 feeds the coil of lock n, input n is its hook switch.
@@ -136,8 +136,9 @@ class RelayBoards:
                     self._bench.answer(sealed(bytes([self._bench.address[board]]) + answer))
 
     def notice(self, happening: Happening) -> None:
-        if happening.what in {"opened", "closed"} and happening.spot in self._linked:
-            self._follow(happening.spot, happening.t)
+        spot = happening.spot
+        if happening.what in {"opened", "closed"} and spot in self._linked and spot.board not in self._bench.dead:
+            self._follow(spot, happening.t)
 
     def inflict(self, kind: str, board: int, lock: int | None, how: dict[str, Any]) -> bool:  # noqa: ARG002
         match kind:

@@ -131,7 +131,9 @@ class WklyBoards:
 
     def notice(self, happening: Happening) -> None:
         spot = happening.spot
-        if happening.what in {"opened", "closed"} and self._config.pushes and spot.board not in self._bench.dead:
+        if happening.what not in {"opened", "closed"} or not self._config.pushes or spot.board in self._bench.dead:
+            return
+        if self._bench.cabinet.ailment(spot).cut is None:  # a switch behind a cut cable moves nothing
             self._bench.send(self._push(spot.board, spot.lock))
 
     def inflict(self, kind: str, board: int, lock: int | None, how: dict[str, Any]) -> bool:
