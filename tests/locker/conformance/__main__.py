@@ -16,6 +16,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Final, NamedTuple
 
+from edge import log
 from tests.locker.conformance.operations import Misdeed, Tally, operate
 from tests.locker.conformance.rig import SerialRig
 from tests.locker.conformance.rigs import rigs
@@ -48,6 +49,7 @@ class Result(NamedTuple):
 
 def work(job: Job) -> Result:
     """One chunk, in a process of its own."""
+    log.configure(level="error")  # of a board that is gone, once for each operation that finds it gone
     maker = rigs(job.named)[job.kind]
     parcels = 0
     try:

@@ -62,6 +62,8 @@ class Trouble:
     outcomes: frozenset[Outcome] = frozenset({Outcome.OPENED})
     opens: bool | None = True
     """Whether the door then opens; None where that is chance."""
+    blind: bool = False
+    """Whether its switch tells nothing true, so that an open door may be taken for one that jams."""
 
 
 class Rig(abc.ABC):

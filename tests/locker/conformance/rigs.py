@@ -12,6 +12,7 @@ from locker import kerong_sim, modbus_relay_sim, wkly_sim, x8a_sim
 from locker.boards import kerong, modbus_relay, wkly, x8a
 from tests.locker.conformance.operations import JAMMED
 from tests.locker.conformance.rig import Rig, SerialRig, Trouble
+from tests.locker.conformance.rig_gpio import gpio_rig
 
 NOWHERE: Final = Path("/nonexistent")
 
@@ -69,6 +70,7 @@ OURS: Final[dict[str, Maker]] = {
     "0x8a-by-lock": x8a_by_lock_rig,
     "wkly": wkly_rig,
     "modbus-relay": modbus_relay_rig,
+    "gpio": gpio_rig,
 }
 
 

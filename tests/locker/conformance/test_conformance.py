@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -20,6 +22,8 @@ from tests.locker.conformance.rigs import Maker, rigs
 from tests.locker.conformance.rubbish import fuzz
 from tests.locker.conformance.served import serve
 
+Test = TypeVar("Test", bound=Callable[..., object])
+
 OPERATIONS = 20_000
 """Over all kinds; ``make doors`` opens a million."""
 BYTES = 1_000_000
@@ -30,21 +34,30 @@ STUCK = Trouble("stuck", {}, frozenset({Outcome.JAMMED}), opens=False)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test for every kind of hardware that can have what the test is about."""
+    if "maker" not in metafunc.fixturenames:
+        return
     found = rigs(metafunc.config.getoption("--lock-board"))
-    if "maker" in metafunc.fixturenames:
-        metafunc.parametrize("maker", found.values(), ids=found)
+    needed: frozenset[str] = getattr(metafunc.function, "needed", frozenset())
+    fitting = {name: maker for name, maker in found.items() if needed <= maker(0, None).kinds}
+    metafunc.parametrize("maker", fitting.values(), ids=fitting)
     if "share" in metafunc.fixturenames:
-        metafunc.parametrize("share", [1 / len(found)])
+        metafunc.parametrize("share", [1 / len(found)], ids=["share"])
+
+
+def needs(*kinds: str) -> Callable[[Test], Test]:
+    """For hardware alone that can have these kinds of trouble."""
+
+    def marked(test: Test) -> Test:
+        test.needed = frozenset(kinds)  # type: ignore[attr-defined]
+        return test
+
+    return marked
 
 
 @pytest.fixture
 def rig(maker: Maker) -> Rig:
     return maker(1, None)
-
-
-def only(rig: Rig, *kinds: str) -> None:
-    if not set(kinds) <= rig.kinds:
-        pytest.skip(f"this hardware has no {', '.join(kinds)}")
 
 
 async def truth(rig: Rig) -> bool:
@@ -116,10 +129,10 @@ async def test_a_coil_is_let_go_of_by_itself(rig: Rig) -> None:
     assert not rig.is_open(latch)
 
 
+@needs(*(trouble.kind for trouble in LINE))
 @pytest.mark.parametrize("trouble", LINE, ids=lambda trouble: trouble.kind)
 async def test_whatever_the_line_does_a_reading_is_true_or_unknown(rig: Rig, trouble: Trouble) -> None:
     """Doors move all the time, so that an answer that is late, or half of one, would be false."""
-    only(rig, trouble.kind)
     chance, known = random.Random(trouble.kind), 0
     rig.inflict(trouble, rig.latches[0])
     for _ in range(80):
@@ -136,8 +149,8 @@ async def test_whatever_the_line_does_a_reading_is_true_or_unknown(rig: Rig, tro
     assert await truth(rig)
 
 
+@needs("lost_reply")
 async def test_a_pulse_is_sent_once_whether_or_not_anything_answers(rig: Rig) -> None:
-    only(rig, "lost_reply")
     rig.inflict(Trouble("lost_reply", {"p": 1.0}), rig.latches[0])
     await rig.boards.pulse(rig.latches[0])
     assert {one.hook for one in await rig.boards.readings(rig.latches[0].board)} == {Hook.UNKNOWN}
@@ -145,8 +158,8 @@ async def test_a_pulse_is_sent_once_whether_or_not_anything_answers(rig: Rig) ->
     assert [each.what for each in rig.seen()] == ["pulse", "released", "opened"]
 
 
+@needs("dead")
 async def test_a_dead_board_is_unknown_and_the_other_is_served(rig: Rig) -> None:
-    only(rig, "dead")
     dead, alive = rig.latches[0], rig.latches[-1]
     rig.inflict(DEAD, dead)
     assert {one.hook for one in await rig.boards.readings(dead.board)} == {Hook.UNKNOWN}
@@ -155,8 +168,8 @@ async def test_a_dead_board_is_unknown_and_the_other_is_served(rig: Rig) -> None
     assert {each.latch for each in rig.seen()} == {alive}
 
 
+@needs("unplug")
 async def test_what_is_unplugged_is_unknown_refuses_pulses_and_comes_back(rig: Rig) -> None:
-    only(rig, "unplug")
     latch = rig.latches[0]
     rig.inflict(UNPLUGGED, latch)
     assert {one.hook for one in await rig.boards.readings(latch.board)} == {Hook.UNKNOWN}
@@ -169,8 +182,8 @@ async def test_what_is_unplugged_is_unknown_refuses_pulses_and_comes_back(rig: R
     assert (await attempt(rig, latch)).outcome is Outcome.OPENED
 
 
+@needs("garbled_baud")
 async def test_at_a_wrong_speed_nothing_is_known_and_nothing_moves(rig: Rig) -> None:
-    only(rig, "garbled_baud")
     rig.inflict(GARBLED, rig.latches[0])
     for latch in rig.latches:
         await rig.boards.pulse(latch)
@@ -179,8 +192,8 @@ async def test_at_a_wrong_speed_nothing_is_known_and_nothing_moves(rig: Rig) -> 
     assert rig.seen() == []
 
 
+@needs("duplicate_address")
 async def test_two_boards_with_one_address_are_found_before_they_open_two_doors(rig: Rig) -> None:
-    only(rig, "duplicate_address")
     shared, other = rig.latches[0].board, rig.latches[-1].board
     assert (await rig.answers(shared), await rig.answers(other)) == (1, 1)
     rig.inflict(TWINS, rig.latches[0])
@@ -222,10 +235,10 @@ async def test_codes_stay_valid_through_jams_and_doubts(maker: Maker, tmp_path: 
     assert len({each.value for each in told}) > 1, "some of it went wrong at first"
 
 
+@needs("noise")
 async def test_rubbish_ends_in_events_that_can_be_meant(maker: Maker, share: float) -> None:
     rig = maker(4, None)
-    if not isinstance(rig, SerialRig):
-        pytest.skip("no codec on a line")
+    assert isinstance(rig, SerialRig)
     told = await fuzz(rig, 4, round(BYTES * share))
     assert told["Latches"] + told["Word"] > 100, "frames were among it"
     assert told["Malformed"] > 1000
