@@ -117,6 +117,10 @@ class Ear:
                 return frame[3] == 0x33  # noqa: PLR2004 - "status"
             case 0x8A:
                 return frame[3] == 0x11 and (size == 5 or 1 <= frame[4] <= 9)  # noqa: PLR2004 - open, seconds
+            case 0x9A | 0x9B:
+                return frame[3] in {0x10, 0x11}
+            case 0x9D:
+                return frame[2:4] in {b"\x02\x10", b"\x02\x11", b"\x01\x33"}  # public drivers differ
             case _:
                 return True
 
