@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agents.cloud_sync import broker_settings
+from agents.gpio_check import check_gpio
+from agents.lock_boards import plan_boards
 from agents.settings import Locker, NodeSettings
 from agents.trust import read_trust
 from cloud_sync.client_mqtt import MqttBroker
@@ -23,9 +25,10 @@ def check_node(config: Path, wall: float) -> Iterator[str]:
     """Lines for a person. ``wall`` is this machine's time. Raises ``ConfigError`` at the first thing that is wrong."""
     settings = read_settings(config, NodeSettings)
     yield f"{config}: every key is known and in range"
-    check_cabinet(settings.locker, str(config))
+    check_cabinet(settings.locker, source=str(config), text=config.read_text())
     doors = len(settings.locker.compartments)
     yield f"cabinet: {doors} compartments on {len(settings.locker.boards)} board(s), no latch wired twice"
+    yield from check_gpio(settings.locker, str(config))
     trust = read_trust(settings, config.parent)
     yield f"keys: node {trust.identity.audience}, issuers version {trust.issuers.version}"
     where = broker_settings(settings.broker, trust.identity.node, config.parent)
@@ -45,17 +48,18 @@ def check_certificate(files: TlsFiles, node: str, wall: float) -> Iterator[str]:
     yield f"certificate: CN={own.name}, {own.days_left(wall):.0f} days left, due for renewal on {renewed}"
 
 
-def check_cabinet(locker: Locker, source: str) -> None:
-    """Raises ``ConfigError`` for a door, latch or board that is named twice or does not exist."""
+def check_cabinet(locker: Locker, *, source: str, text: str = "") -> None:
+    """Raises ``ConfigError`` for a door, latch or board that is named twice or does not exist, and what a board's
+    driver does not know. ``source`` and ``text`` are the file's name and content, for messages.
+    """
+    locks = plan_boards(locker, source=source, text=text).locks
     for what, names in (
         ("door", [each.door for each in locker.compartments]),
         ("latch", [f"board {each.board} lock {each.lock}" for each in locker.compartments]),
-        ("board", [f"address {each.address}" for each in locker.boards]),
     ):
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
             raise ConfigError(f"{source}: {what} {twice[0]!r} stands twice", remedy=f"give every {what} its own")
-    locks = {each.address: each.locks for each in locker.boards}
     for each in locker.compartments:
         if each.lock >= locks.get(each.board, 0):
             raise ConfigError(
