@@ -15,7 +15,7 @@ from locker.boards.x8a import Codec, Wiring
 from locker.latch import Hook, Latch, Reading
 from locker.x8a_sim import Ear
 from tests.locker.boards_rig import ROOT
-from tests.locker.lines import damages, lossy
+from tests.locker.lines import damages, lossy, rubbish
 
 COMMANDS = {
     "8A 01 01 11 9B": x8a.unlock(1, 1),
@@ -172,6 +172,29 @@ def test_a_board_that_was_not_calibrated_is_refused(options: dict[str, object], 
     """There is no default: public drivers hold the two opposite meanings for certain."""
     with pytest.raises(msgspec.ValidationError, match=told):
         msgspec.convert(options, Wiring)
+
+
+def test_rubbish_is_not_kept_and_only_what_was_spelt_out_is_believed() -> None:
+    codec, line, believed = Codec(BOARDS), bytearray(), 0
+    for portion in rubbish(1, 200_000, [bytes.fromhex(text) for text in FRAMES]):
+        line += portion
+        for event in codec.feed(portion):
+            if isinstance(event, Latches):
+                believed += 1
+                assert spelt(event) in line[-1000:]
+        assert len(codec._pending) < 8
+    assert believed > 1000
+
+
+def spelt(told: Latches) -> bytes:
+    """The status bytes of ``told``, put together here by hand."""
+    wiring = BOARDS[told.board]
+    if wiring.asked == "lock":
+        shut = told.readings == (CLOSED,)
+        state = 0x11 if (wiring.closed_single == "11") is shut else 0x00
+        return bytes((0x80, wiring.address, told.first + 1, state))
+    bits = sum(((one == CLOSED) == (wiring.closed_bit == 1)) << lock for lock, one in enumerate(told.readings))
+    return bits.to_bytes(wiring.status_bytes, "big") + b"\x33"
 
 
 def test_no_damage_to_one_byte_makes_a_board_open_anything_else() -> None:

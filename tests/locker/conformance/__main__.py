@@ -60,10 +60,8 @@ def work(job: Job) -> Result:
                 asyncio.run(serve(Path(folder), maker, job.seed, parcels))
         else:
             rig = maker(job.seed, None)
-            tally = Tally()
-            if isinstance(rig, SerialRig):
-                told = asyncio.run(fuzz(rig, job.seed, job.size))
-                tally = Tally(operations=job.size, outcomes=told)
+            assert isinstance(rig, SerialRig)
+            tally = Tally(operations=job.size, outcomes=asyncio.run(fuzz(rig, job.seed, job.size)))
     except Misdeed as misdeed:
         return Result(job, Tally(), 0, str(misdeed))
     return Result(job, tally, parcels, "")
@@ -72,7 +70,8 @@ def work(job: Job) -> Result:
 def jobs(given: argparse.Namespace) -> Iterator[Job]:
     """Doors are divided among the kinds; of bytes each codec gets all."""
     named = tuple(given.lock_board)
-    kinds = list(rigs(named))
+    makers = rigs(named)
+    kinds = [kind for kind in makers if not given.fuzz or isinstance(makers[kind](0, None), SerialRig)]
     what, whole, chunk = ("fuzz", given.fuzz, CHUNK_BYTES) if given.fuzz else ("doors", given.operations, CHUNK)
     for kind in kinds:
         left = whole if given.fuzz else -(-whole // len(kinds))

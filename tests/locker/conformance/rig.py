@@ -271,10 +271,12 @@ class SerialRig(Rig):
         *,
         clock: Clock | None = None,
         own: Sequence[Trouble] = (),
+        number: int = 7,
     ) -> None:
         """``options`` as a configuration has them, one set for each simulated board in order.
 
-        ``config`` and ``electronics`` are the simulator's; its paths are not used.
+        ``config`` and ``electronics`` are the simulator's; its paths are not used. ``number`` is the first board's in
+        the cabinet.
         """
         self.clock = clock or JumpClock()
         self.own = own
@@ -286,7 +288,7 @@ class SerialRig(Rig):
         self._time = time
         self._hands = Hands(self.bench)
         # The cabinet's numbers differ from the boards' addresses, so that one taken for the other is seen.
-        self._number = {address: 7 + 2 * place for place, address in enumerate(self.bench.numbers)}
+        self._number = {address: number + 2 * place for place, address in enumerate(self.bench.numbers)}
         self._address = {number: address for address, number in self._number.items()}
         wirings = dict(zip(self._address, (msgspec.convert(each, driver.options) for each in options), strict=True))
         codec = driver.codec(wirings)
