@@ -189,7 +189,7 @@ class LockerAgent:
             sessions=Sessions(os.urandom),
             clock=clock,
             issue=self._make_code,
-            readers=Readers(trust.hasher, read_badge, read_voucher, Shown(os.urandom)),
+            readers=Readers(trust.hasher, read_badge, read_voucher, Shown(os.urandom), self._inputs.resolve),
             offline=self._offline,
             background=lambda name, work: self._supervisor.spawn(name, work, fatal=True),
         )

@@ -87,9 +87,14 @@ def record_of(ledger: Ledger, found: Parcel, doors: Doors) -> CodeRecord:
 
 
 def _standing(ledger: Ledger, found: Parcel) -> ParcelState:
-    """The parcel's state; while it could be collected, that of whatever beside it says *busy* or *not sure*."""
+    """The parcel's state; while it could be collected, that of whatever beside it says *busy* or *not sure*.
+
+    One without a code of its own was brought for a courier: no customer gets it.
+    """
     if found.state not in COLLECTABLE:
         return found.state
+    if not found.coded:
+        return ParcelState.RECALLED
     states = {each.state for each in ledger.parcels_at(found.door)}
     for state in (ParcelState.DEPOSITING, ParcelState.RELEASING, ParcelState.UNCONFIRMED):
         if state in states:
@@ -158,6 +163,7 @@ def _move_all(ledger: Ledger, grant: Grant) -> bool:
         each.parcel
         for each in ledger.parcels_at(grant.door)
         if each.state in COLLECTABLE
+        and each.coded
         and ledger.move_parcel(each.parcel, each.state, parcel.move(each.state, ParcelInput.RELEASE))
     ]
     return grant.parcel in moved

@@ -35,14 +35,6 @@ from locker.sessions_asyncio import Sessions
 from locker.settling import Closed
 from locker.shown import Shown
 
-SCANNED = "scan:"
-"""Begins a reference to what a scanner has read; the page never holds the thing itself."""
-
-
-def _nothing_scanned(reference: str) -> str:
-    raise VerificationError("unknown_scan", f"no scanner has read {reference}", remedy="scan it again")
-
-
 Take = Callable[[Ledger], object]
 """Keeps an admitted command, in the transaction that announces its pulse."""
 
@@ -72,18 +64,15 @@ class Readers(msgspec.Struct, frozen=True):
     """What proves the things that people show. Each raises ``VerificationError``.
 
     ``badge`` and ``voucher`` verify the signature and all that needs no ledger, a typed code is found by its hash.
-    ``shown`` are the digits on the screen. ``resolve`` tells what a reference to a scan stands for.
+    ``shown`` are the digits on the screen. ``resolve`` returns what a reference to a scan stands for, and anything else
+    as it is.
     """
 
     hasher: CodeHasher
     badge: Callable[[str], Mapping[str, Any]]
     voucher: Callable[[str], Voucher]
     shown: Shown
-    resolve: Callable[[str], str] = _nothing_scanned
-
-    def scanned(self, shown: str) -> str:
-        """What was shown: itself, or what the scanner has read under this reference."""
-        return self.resolve(shown) if shown.startswith(SCANNED) else shown
+    resolve: Callable[[str], str] = str
 
 
 class LockerService:
@@ -110,7 +99,7 @@ class LockerService:
         self._clock = clock
         self._store = store
         self._readers = readers
-        self._admission = Admission(store, clock, readers.badge)
+        self._admission = Admission(store, clock, lambda shown: readers.badge(readers.resolve(shown)))
         self.openings = Openings(
             store=store,
             sessions=sessions,
@@ -145,7 +134,7 @@ class LockerService:
     async def collect_by_voucher(self, voucher: str, confirm: bool) -> Accepted | Refused:  # noqa: FBT001 - the API's own word
         """A customer shows a signed QR; the right door opens. Neither a code nor a network is needed."""
         try:
-            shown = self._readers.voucher(self._readers.scanned(voucher))
+            shown = self._readers.voucher(self._readers.resolve(voucher))
         except VerificationError as error:
             reason = vouchers.FAULTS.get(error.reason, Reason.VOUCHER_REFUSED)
             refusal = await self._store.write(lambda ledger: vouchers.refuse(ledger, reason))

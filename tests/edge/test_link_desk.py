@@ -124,10 +124,14 @@ async def test_events_are_pulled_as_they_are(agent: Agent) -> None:
         await agent.desk.answer(Pull(1, "unknown", "audit", 0, 500))
 
 
-async def test_a_consumers_ack_moves_the_cursor(agent: Agent) -> None:
+async def test_a_consumers_ack_moves_the_cursor_and_shows_that_the_consumer_is_in_reach(agent: Agent) -> None:
     await append(agent.journal, 1, 2)
+    assert (await agent.held(key=STRANGER)).refused
+    receipts = [agent.desk.receipt_at]
     answer = await agent.held()
+    receipts.append(agent.desk.receipt_at)
     assert answer.refused == ""
+    assert [each is not None for each in receipts] == [False, True]
     assert answer.journals[-1].classes["audit"] == (3, 3)
 
 

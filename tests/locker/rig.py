@@ -160,9 +160,12 @@ class LockerRig:
             clock=self.clock,
             issue=self.make_code,
             offline=lambda: self.offline,
-            readers=Readers(self.hasher, _read_badge, self.read_voucher, Shown(os.urandom), self.scans.__getitem__),
+            readers=Readers(self.hasher, _read_badge, self.read_voucher, Shown(os.urandom), self._resolve),
             background=self._spawn,
         )
+
+    def _resolve(self, shown: str) -> str:
+        return self.scans.get(shown, shown)
 
     def read_voucher(self, token: str) -> Voucher:
         """As the agent reads them, with the hub's key listed."""

@@ -207,3 +207,17 @@ async def test_a_full_locker_says_so_and_keeps_the_code(rig: DownlinkRig) -> Non
     accepted = await opened(rig, code)
     assert accepted.door == doors[0]
     await puts_in(rig, accepted)
+
+
+async def test_what_a_customer_has_brought_for_a_courier_is_handed_out_to_no_customer(rig: DownlinkRig) -> None:
+    """Not by a voucher with its booking, not from afar, and not behind another parcel of the same customer."""
+    back = await opened(rig, await expected(rig, "r1", "return", group="anna"))
+    await puts_in(rig, back)
+    assert await rig.say("expect", "b1", 1, size="S", hold_hours=72, group="anna") == DONE
+    await rig.load("b1")
+    assert await rig.show(rig.voucher("r1")) == "not_here"
+    assert await rig.release("r1", back.door, rig.read_screen()) == ("rejected", "not_here")
+    collected = await opened(rig, rig.codes["b1"])
+    await takes(rig, collected)
+    assert rig.view(collected).next == ""
+    assert rig.parcel("r1") == "stored"

@@ -11,6 +11,7 @@ from locker import badge as badges
 from locker.contract import Reason, Word
 from locker.kiosk import Accepted, Refused, SessionState
 from tests.edge.trust import DAY
+from tests.locker import rig as rigs
 from tests.locker.downlink_rig import DownlinkRig, downlink
 from tests.locker.rig import PIN
 
@@ -20,6 +21,7 @@ DONE = ("done", "")
 @pytest.fixture
 async def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DownlinkRig]:
     monkeypatch.setattr(badges, "_SCRYPT_N", 2)  # guessing PINs is told elsewhere
+    monkeypatch.setattr(rigs, "_BADGES", {})
     async with downlink(tmp_path, boards=5, hold_s=30.0 * DAY) as rig:
         rig.step = 0.25
         rig.offline = True

@@ -11,6 +11,7 @@ import pytest
 from locker.kiosk import Accepted, SessionState
 from tests.edge.trust import DAY, NODE, STRANGER
 from tests.locker.downlink_rig import DownlinkRig, downlink
+from tests.locker.rig import PIN, badge
 
 
 @pytest.fixture
@@ -52,8 +53,13 @@ async def test_a_pickup_by_voucher(rig: DownlinkRig) -> None:
 
 
 async def test_what_the_scanner_has_read_is_named_by_its_reference(rig: DownlinkRig) -> None:
-    await rig.load("b1")
-    rig.scans["scan:41"] = rig.voucher("b1")
+    rig.scans = {"scan:40": badge(), "scan:41": rig.voucher("b1")}
+    accepted = await rig.service.deposit("scan:40", PIN, ("b1",), "S", False)
+    assert isinstance(accepted, Accepted)
+    await rig.pass_time(1.0)
+    rig.bench.shut(accepted.door)
+    await rig.pass_time(1.0)
+    assert await rig.show("scan:42") == "voucher_refused"
     await opened(rig, "scan:41")
 
 

@@ -59,6 +59,8 @@ class LockerDays(RuleBasedStateMachine):
         self.numbers = itertools.count()
         self.lies: dict[str, str] = {}
         """What physically lies behind which door, put there by the rules."""
+        self.beside: dict[str, list[str]] = {}
+        """What was put in together with it: any of them stands for all."""
 
     def run(self, story: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(story)
@@ -69,13 +71,14 @@ class LockerDays(RuleBasedStateMachine):
 
     # -- people ------------------------------------------------------------------------------------------------------
 
-    @rule(target=inside, size=st.sampled_from("SML"))
-    def deposit(self, size: str) -> Any:
-        return self.run(self._deposit(size))
+    @rule(target=inside, size=st.sampled_from("SML"), more=st.integers(0, 2))
+    def deposit(self, size: str, more: int) -> Any:
+        return self.run(self._deposit(size, more))
 
-    async def _deposit(self, size: str) -> Any:
+    async def _deposit(self, size: str, more: int) -> Any:
         parcel, before = f"p{next(self.numbers)}", self.pulses()
-        answer = await self.rig.deposit(parcel, size=size, jti="machine")
+        beside = [f"{parcel}-{number}" for number in range(more)]
+        answer = await self.rig.deposit(parcel, *beside, size=size, jti="machine")
         if isinstance(answer, Refused):
             assert self.pulses() == before
             return multiple()
@@ -88,25 +91,27 @@ class LockerDays(RuleBasedStateMachine):
             return multiple()
         self.rig.bench.put(answer.door)
         self.lies[answer.door] = parcel
+        self.beside[parcel] = beside
         await self.shut(answer.door)
         return parcel
 
-    @rule(target=inside, parcel=consumes(inside), confirm=st.booleans())
-    def collect_in_vain(self, parcel: str, confirm: bool) -> str:
+    @rule(target=inside, parcel=consumes(inside), confirm=st.booleans(), voucher=st.booleans())
+    def collect_in_vain(self, parcel: str, confirm: bool, voucher: bool) -> str:
         """The customer does not take the parcel, if only because the door does not open: it must still be there."""
-        self.run(self._attempt(parcel, confirm=confirm, takes=False))
+        self.run(self._attempt(parcel, confirm=confirm, takes=False, voucher=voucher))
         return parcel
 
-    @rule(target=spent, parcel=consumes(inside))
-    def collect(self, parcel: str) -> Any:
+    @rule(target=spent, parcel=consumes(inside), voucher=st.booleans())
+    def collect(self, parcel: str, voucher: bool) -> Any:
         self.run(self._heal())
-        assert self.run(self._attempt(parcel, confirm=True, takes=True)), "a stored parcel could not be collected"
+        collected = self.run(self._attempt(parcel, confirm=True, takes=True, voucher=voucher))
+        assert collected, "a stored parcel could not be collected"
         return parcel
 
-    async def _attempt(self, parcel: str, *, confirm: bool, takes: bool) -> bool:
+    async def _attempt(self, parcel: str, *, confirm: bool, takes: bool, voucher: bool = False) -> bool:
         """Whether the page said that the door is open."""
         before, door = self.pulses(), self.door_of(parcel)
-        answer = await self.type(parcel, confirm=confirm)
+        answer = await (self.show if voucher else self.type)(parcel, confirm=confirm)
         if isinstance(answer, Refused):
             assert self.pulses() == before
             return False
@@ -129,11 +134,19 @@ class LockerDays(RuleBasedStateMachine):
         await self.rig.pass_time(PATIENCE)
         return SessionState.UNKNOWN
 
+    async def show(self, parcel: str, *, confirm: bool) -> Accepted | Refused:
+        return await self.rig.service.collect_by_voucher(self.rig.voucher(self.any_of(parcel)), confirm)
+
+    def any_of(self, parcel: str) -> str:
+        """The parcel, or the last that lies beside it."""
+        return [parcel, *self.beside[parcel]][-1]
+
     async def type(self, parcel: str, *, confirm: bool) -> Accepted | Refused:
-        answer = await self.rig.type(parcel, confirm=confirm)
+        typed = self.any_of(parcel)
+        answer = await self.rig.type(typed, confirm=confirm)
         if isinstance(answer, Refused) and answer.reason.value == "extension_needed":
             await self.rig.pass_time(11.0)
-            answer = await self.rig.type(parcel, confirm=confirm, extension=self.rig.codes[parcel].extension)
+            answer = await self.rig.type(typed, confirm=confirm, extension=self.rig.codes[typed].extension)
         return answer
 
     @rule(parcel=inside, data=st.data())
@@ -150,8 +163,8 @@ class LockerDays(RuleBasedStateMachine):
     @rule(parcel=spent)
     def use_again(self, parcel: str) -> None:
         before = self.pulses()
-        answer = self.run(self.type(parcel, confirm=True))
-        assert isinstance(answer, Refused), "a used code was accepted"
+        for way in (self.type, self.show):
+            assert isinstance(self.run(way(parcel, confirm=True)), Refused), "what was used up was accepted"
         self.run(self.rig.pass_time(1.0))
         assert self.pulses() == before
 
@@ -244,7 +257,8 @@ class LockerDays(RuleBasedStateMachine):
     def what_lies_inside_is_known(self) -> None:
         for door, parcel in self.lies.items():
             assert self.rig.compartment(door) != "free", "an occupied compartment counts as free"
-            assert self.state(parcel) in {"depositing", "stored", "releasing", "unconfirmed"}
+            for each in (parcel, *self.beside[parcel]):
+                assert self.state(each) in {"depositing", "stored", "releasing", "unconfirmed"}
 
     def teardown(self) -> None:
         try:

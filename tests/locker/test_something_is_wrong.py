@@ -104,6 +104,8 @@ async def test_a_parcel_that_is_wanted_elsewhere_is_not_handed_out_any_more(rig:
     for code in (own, neighbour):
         rig.codes["b1"] = code
         assert await rig.refused("b1") == "no_such_code"
+    assert rig.rows("SELECT plain, extended FROM parcel") == [(None, None)]
+    assert rig.rows("SELECT * FROM further_code") == []
     assert await rig.show(rig.voucher("b1")) == "not_here"
     assert rig.changes("b1") == ["expected", "stored", "delegated", "redirected"]
     (told,) = rig.events("parcel.recalled")
