@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from agents import cli_collector
+from agents.cli_cabinet import cabinet
 from agents.cli_command import command
 from agents.cli_enrol import enrol
 from agents.cli_fleet import fleet
@@ -32,6 +33,7 @@ app.add_typer(simulate, name="simulate")
 simulate.command("fleet")(fleet)
 app.add_typer(issuer, name="issuer")
 app.add_typer(command, name="command")
+app.add_typer(cabinet, name="cabinet")
 app.add_typer(journal, name="journal")
 app.add_typer(identity, name="identity")
 app.add_typer(enrol, name="enrol")

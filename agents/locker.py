@@ -44,11 +44,11 @@ from edge.time_floor_sql import keep_time, resume_time
 from edge.voucher import Voucher
 from locker.board_serial import SerialBoards, Wiring
 from locker.cabinet_asyncio import Cabinet
-from locker.compartment import Compartment, Size
 from locker.door import Done
 from locker.issuing import IssuedCode
+from locker.kiosk import FrontView
 from locker.kiosk_http import build_kiosk, listen_kiosk, serve_kiosk
-from locker.latch import Latch
+from locker.layout import lay_out
 from locker.ledger_file import overtake_ledger, rebuild_ledger
 from locker.ledger_sql import LOCKER_STEPS, LedgerStore, RunningTime, SqlLedger
 from locker.office_asyncio import Office
@@ -79,6 +79,7 @@ class LockerAgent:
         self._log = log.get_logger("agents.locker")
         self._supervisor = Supervisor(self._clock, random.random, self._health)
         self._trust = read_trust(settings, base)
+        self._layout = lay_out(settings.locker.cabinet)
         self._place = Place(base / settings.store.directory / "state.db")
         self._links: RoleLinkDesk | None = None
         store = settings.store
@@ -159,7 +160,7 @@ class LockerAgent:
 
     def _begin(self, ledger: SqlLedger) -> None:
         overtake_ledger(ledger.transaction.sql, self._place.database)
-        ledger.add_compartments(each.door for each in self._settings.locker.compartments)
+        ledger.add_compartments(each.door for each in self._layout.compartments)
 
     def _service(self, store: LedgerStore, issuers: HeldIssuers) -> LockerService:
         trust, clock = self._trust, self._clock
@@ -208,15 +209,14 @@ class LockerAgent:
             Wiring(each.address, each.locks, closed_bit=each.closed_bit, item_sensors=each.item_sensors)
             for each in locker.boards
         ]
-        compartments = [
-            Compartment(each.door, Latch(each.board, each.lock), Size(each.size), each.height_mm)
-            for each in locker.compartments
-        ]
         boards = SerialBoards(port, self._clock, wirings)
-        cabinet = Cabinet(compartments, boards, self._clock, told=service.heard)
+        cabinet = Cabinet(self._layout.compartments, boards, self._clock, told=service.heard, front=self._front())
         for wiring in wirings:
             await self._look_for_twins(boards, cabinet, wiring.board)
         return cabinet
+
+    def _front(self) -> FrontView:
+        return FrontView(self._layout.width_mm, self._layout.height_mm, self._layout.screen)
 
     async def _look_for_twins(self, boards: SerialBoards, cabinet: Cabinet, board: int) -> None:
         """Two boards with one address open two doors for one pulse, so such an address is not used."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from edge.settings import Settings
+from locker.plan import Plan
 
 Path = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 """Of a file; a relative one is meant from the configuration file's own directory."""
@@ -85,16 +86,6 @@ class Board(Settings, frozen=True):
     item_sensors: bool = False
 
 
-class Compartment(Settings, frozen=True):
-    """One compartment: the name on its door, its latch, its size, the height of its handle above the floor."""
-
-    door: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9-]{1,16}\Z")]
-    board: Annotated[int, msgspec.Meta(ge=0, le=15)]
-    lock: Annotated[int, msgspec.Meta(ge=0, le=15)]
-    size: Literal["S", "M", "L"]
-    height_mm: Annotated[int, msgspec.Meta(ge=0, le=4000)]
-
-
 class Terms(Settings, frozen=True):
     """What the operator promises."""
 
@@ -106,7 +97,7 @@ class Locker(Settings, frozen=True):
 
     bus: Bus
     boards: Annotated[tuple[Board, ...], msgspec.Meta(min_length=1, max_length=16)]
-    compartments: Annotated[tuple[Compartment, ...], msgspec.Meta(min_length=1, max_length=256)]
+    cabinet: Plan
     kiosk: Kiosk
     terms: Terms = Terms()
 

@@ -11,6 +11,7 @@ from edge.errors import ConfigError, DeviceError
 from locker.compartment import Candidate, Compartment
 from locker.contract import DoorState
 from locker.door import DEFAULT_TIMES, Done, DoorTimes, DoorWatch, Happening, Pulse
+from locker.kiosk import FrontView
 from locker.latch import Hook, LockBoards, Reading
 from locker.ledger import CompartmentRow
 
@@ -38,7 +39,9 @@ class Cabinet:
         *,
         told: Told,
         times: DoorTimes = DEFAULT_TIMES,
+        front: FrontView = FrontView(0, 0),  # noqa: B008 - frozen
     ) -> None:
+        self.front = front
         self.compartments = {each.door: each for each in compartments}
         self._boards = boards
         self._clock = clock

@@ -36,13 +36,47 @@ class Size(enum.Enum):
 _ORDER: Final = {size: place for place, size in enumerate(Size)}
 
 
+class Climate(enum.Enum):
+    """What a compartment is kept at. A parcel goes into one of its own climate and no other."""
+
+    AMBIENT = "ambient"
+    """Nothing cools or heats it."""
+    COLD = "cold"
+    FROZEN = "frozen"
+    HEATED = "heated"
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where something is on the cabinet's front, mm: ``x`` from its left edge, ``y`` its lower edge above the floor.
+
+    ``column`` counts from the left, ``row`` as the plan writes them, both from 0.
+    """
+
+    column: int
+    row: int
+    x_mm: int
+    y_mm: int
+    width_mm: int
+    height_mm: int
+
+
+NOWHERE: Final = Place(0, 0, 0, 0, 0, 0)
+"""Of a compartment that no plan has laid out."""
+
+
 class Compartment(msgspec.Struct, frozen=True):
-    """One compartment as it is built. ``door`` is the name on its front, ``height_mm`` its handle's above the floor."""
+    """One compartment as it is built. ``door`` is the name on its front, ``height_mm`` its handle's above the floor.
+
+    ``zone`` names what keeps it at its climate, "" for nothing.
+    """
 
     door: str
     latch: Latch
     size: Size
     height_mm: int
+    climate: Climate = Climate.AMBIENT
+    zone: str = ""
+    place: Place = NOWHERE
 
     @property
     def low(self) -> bool:

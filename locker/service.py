@@ -27,7 +27,7 @@ from locker.depositing import Asked, Placing
 from locker.desired import Wishes, utc
 from locker.door import Done, Happening
 from locker.issuing import Issue
-from locker.kiosk import Accepted, DoorView, Refused, SessionView, ShownCode
+from locker.kiosk import Accepted, DoorView, FrontView, Refused, SessionView, ShownCode
 from locker.ledger import Ledger, Store
 from locker.openings_asyncio import Ended, Offer, Openings
 from locker.pickup_code import CodeHasher, Refusal, parse
@@ -310,9 +310,12 @@ class LockerService:
     def doors(self) -> list[DoorView]:
         cabinet = self.cabinet
         return [
-            DoorView(door, each.size.value, each.low, cabinet.state(door))
+            DoorView(door, each.size.value, each.low, cabinet.state(door), each.place)
             for door, each in sorted(cabinet.compartments.items())
         ]
+
+    def front(self) -> FrontView:
+        return self.cabinet.front
 
 
 def _busy() -> VerificationError:

@@ -14,7 +14,17 @@ from edge.clock import Clock
 from edge.clock_sim import ManualClock
 from edge.errors import LastmileError
 from locker.contract import DoorState, Word
-from locker.kiosk import Accepted, Desk, DoorView, Refused, SessionKind, SessionState, SessionView, ShownCode
+from locker.kiosk import (
+    Accepted,
+    Desk,
+    DoorView,
+    FrontView,
+    Refused,
+    SessionKind,
+    SessionState,
+    SessionView,
+    ShownCode,
+)
 from locker.kiosk_http import KioskLimits, build_kiosk, listen_kiosk, serve_kiosk
 
 TOKEN = "t0ken-of-this-boot_" + "x" * 24
@@ -74,6 +84,9 @@ class ScriptedDesk:
 
     def doors(self) -> list[DoorView]:
         return self.door_views
+
+    def front(self) -> FrontView:
+        return FrontView(900, 1600)
 
     async def watch(self, session: str) -> AsyncIterator[SessionView]:
         self.unwatched.clear()
