@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from agents.cabinet_sensors import wire_sensors
 from agents.cloud_sync import broker_settings
 from agents.settings import Locker, NodeSettings
 from agents.trust import read_trust
@@ -29,6 +30,8 @@ def check_node(config: Path, wall: float) -> Iterator[str]:
     boards = len(settings.locker.boards)
     yield f"cabinet: {len(layout.compartments)} compartments on {boards} board(s), no latch wired twice"
     yield from draw(layout)
+    if sensors := wire_sensors(settings.locker.sensors, layout, config.parent):
+        yield f"sensors: {', '.join(f'{each.name} ({each.watched.value})' for each in sensors)}"
     warnings = list(out_of_reach(layout))
     yield from (f"warning: {warning}" for warning in warnings)
     trust = read_trust(settings, config.parent)

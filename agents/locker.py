@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import pwd
 import random
@@ -15,6 +16,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 import web
+from agents.cabinet_sensors import wire_sensors
 from agents.locker_downlink import STATUS, Downlink, local_time, software
 from agents.locker_upkeep import LockerUpkeep
 from agents.settings import NodeSettings
@@ -53,6 +55,7 @@ from locker.ledger_file import overtake_ledger, rebuild_ledger
 from locker.ledger_sql import LOCKER_STEPS, LedgerStore, RunningTime, SqlLedger
 from locker.office_asyncio import Office
 from locker.pickup_code import issue
+from locker.sensors_asyncio import CabinetSensors
 from locker.service import LockerService, Readers, Terms
 from locker.sessions_asyncio import Sessions
 from locker.shown import Shown
@@ -128,7 +131,8 @@ class LockerAgent:
         await issuers.load()
         service = self._service(store, issuers)
         cabinet = await self._cabinet(service)
-        service.attach(cabinet)
+        sensors = CabinetSensors(wire_sensors(self._settings.locker.sensors, self._layout, self._base), store, clock)
+        service.attach(cabinet, sensors)
         server: LinkServer
 
         def push(out: Out) -> None:
@@ -152,6 +156,8 @@ class LockerAgent:
         await downlink.desired.report()
         self._keep_tasks(journal, cabinet, server, upkeep, store)
         self._keep_downlink(downlink, link_desk, server)
+        for name in sensors.names:
+            self._supervisor.keep(f"sensor-{name}", functools.partial(sensors.follow, name))
         await self._open_kiosk(service)
         try:
             await self._supervisor.run_until_signal()
@@ -164,8 +170,8 @@ class LockerAgent:
 
     def _service(self, store: LedgerStore, issuers: HeldIssuers) -> LockerService:
         trust, clock = self._trust, self._clock
-        hold_s = self._settings.locker.terms.hold_hours * 3600.0
-        terms = Terms(trust.identity.node, hold_s, local=local_time)
+        told = self._settings.locker.terms
+        terms = Terms(trust.identity.node, told.hold_hours * 3600.0, told.deposits_without_mains, local=local_time)
 
         def read_badge(token: str) -> Mapping[str, Any]:
             wall = clock.wall() if clock.trusted() else None

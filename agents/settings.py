@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from agents.cabinet_sensors import SensorSettings
 from edge.settings import Settings
 from locker.plan import Plan
 
@@ -90,6 +91,8 @@ class Terms(Settings, frozen=True):
     """What the operator promises."""
 
     hold_hours: Annotated[int, msgspec.Meta(ge=1, le=2160)] = 72
+    deposits_without_mains: bool = True
+    """Whether couriers may bring parcels while the mains are gone. Customers collect as long as there is power."""
 
 
 class Locker(Settings, frozen=True):
@@ -100,6 +103,7 @@ class Locker(Settings, frozen=True):
     cabinet: Plan
     kiosk: Kiosk
     terms: Terms = Terms()
+    sensors: Annotated[tuple[SensorSettings, ...], msgspec.Meta(max_length=32)] = ()
 
 
 class Tls(Settings, frozen=True):

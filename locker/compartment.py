@@ -83,6 +83,10 @@ class Compartment(msgspec.Struct, frozen=True):
         """Whether a seated person reaches the handle."""
         return self.height_mm in LOW_MM
 
+    def takes(self, size: Size, *, low: bool, climate: Climate) -> bool:
+        """Whether a parcel like this may be put here."""
+        return self.size.fits(size) and (self.low or not low) and self.climate is climate
+
 
 class LedgerState(enum.Enum):
     """What the ledger holds of a compartment."""
@@ -159,18 +163,16 @@ class Candidate(msgspec.Struct, frozen=True):
         return self.ledger is LedgerState.FREE and self.reading.hook is Hook.CLOSED and self.reading.item is not True
 
 
-def choose(candidates: Iterable[Candidate], size: Size, *, low: bool = False) -> Compartment | None:
+def choose(
+    candidates: Iterable[Candidate], size: Size, *, low: bool = False, climate: Climate = Climate.AMBIENT
+) -> Compartment | None:
     """The compartment for a parcel of ``size``, or None if there is none.
 
-    The smallest that fits; ``low`` takes only doors in reach of a seated person. Without ``low`` those doors are kept
-    for who needs them, as long as another of the same size is free. Among equals the least used, so that wear spreads,
-    then the first by name.
+    The smallest that fits, of the parcel's own climate; ``low`` takes only doors in reach of a seated person. Without
+    ``low`` those doors are kept for who needs them, as long as another of the same size is free. Among equals the least
+    used, so that wear spreads, then the first by name.
     """
-    fitting = [
-        each
-        for each in candidates
-        if each.free and each.compartment.size.fits(size) and (each.compartment.low or not low)
-    ]
+    fitting = [each for each in candidates if each.free and each.compartment.takes(size, low=low, climate=climate)]
     best = min(fitting, key=_preference, default=None)
     return best.compartment if best else None
 

@@ -31,6 +31,7 @@ from locker.kiosk import Accepted, DoorView, FrontView, Refused, SessionView, Sh
 from locker.ledger import Ledger, Store
 from locker.openings_asyncio import Ended, Offer, Openings
 from locker.pickup_code import CodeHasher, Refusal, parse
+from locker.sensors_asyncio import CabinetSensors
 from locker.sessions_asyncio import Sessions
 from locker.settling import Closed
 from locker.shown import Shown
@@ -55,6 +56,7 @@ class Terms(msgspec.Struct, frozen=True):
 
     node: str
     hold_s: float = 3 * 86_400.0
+    deposits_without_mains: bool = True
     wishes: Wishes = Wishes()
     local: Callable[[float], tuple[int, int]] = utc
 
@@ -122,14 +124,14 @@ class LockerService:
             background=background,
         )
         self.cabinet: Cabinet
+        self.sensors: CabinetSensors | None = None
         self._placing: Placing
 
-    def attach(self, cabinet: Cabinet) -> None:
-        """Hand in the cabinet, whose readings come back to ``heard``."""
+    def attach(self, cabinet: Cabinet, sensors: CabinetSensors | None = None) -> None:
+        """Hand in the cabinet, whose readings come back to ``heard``, and its sensors where it has any."""
         self.cabinet = self.openings.cabinet = cabinet
-        self._placing = Placing(
-            cabinet.candidate, self._takes_deposits, lambda: frozenset(self.terms.wishes.out_of_service)
-        )
+        self.sensors = sensors
+        self._placing = Placing(cabinet.candidate, self._takes_deposits, self._shut)
 
     async def collect(self, code: str, extension: str | None, confirm: bool) -> Accepted | Refused:  # noqa: FBT001 - the API's own word
         """A customer types a code; the right door opens. ``open_one`` tells what follows the verdict."""
@@ -176,6 +178,15 @@ class LockerService:
             return await self.openings.open_next(session) if self.session(session) is not None else None
         except StoreFull:
             return Refused(Reason.OUT_OF_SERVICE)
+
+    def _shut(self) -> frozenset[str]:
+        """The doors that take no parcel now: by the operator's wish, for their temperature, or without mains."""
+        closed = frozenset(self.terms.wishes.out_of_service)
+        if self.sensors is None:
+            return closed
+        if self.sensors.mains_lost() and not self.terms.deposits_without_mains:
+            return frozenset(self.cabinet.compartments)
+        return closed | self.sensors.shut()
 
     def _takes_deposits(self) -> bool:
         return self.terms.take_deposits(self._clock.wall(), trusted=self._clock.trusted())

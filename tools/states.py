@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from cloud_sync import outbox, renewal, session
-from locker import booking, compartment, door, parcel
+from locker import booking, compartment, door, parcel, sensors
 from locker.contract import DoorState
+from locker.contract_cabinet import SensorState
 
 Table = Mapping[tuple[Any, Any], Any]
 
@@ -48,6 +49,13 @@ MACHINES = (
         "locker/booking.py",
         booking.TRANSITIONS,
         (booking.BookingState.EXPECTED,),
+    ),
+    Machine(
+        "A sensor of the cabinet",
+        "Or the temperature of a zone. A zone that is not known to be normal takes no parcel.",
+        "locker/sensors.py",
+        sensors.TRANSITIONS,
+        (SensorState.UNKNOWN,),
     ),
     Machine(
         "A command at its issuer",
