@@ -10,6 +10,7 @@ from edge.clock import Clock
 from edge.errors import ConfigError, DeviceError
 from locker.compartment import Candidate, Compartment
 from locker.contract import DoorState
+from locker.crowd import STANDS_OPEN
 from locker.door import DEFAULT_TIMES, Done, DoorTimes, DoorWatch, Happening, Pulse
 from locker.kiosk import FrontView
 from locker.latch import Hook, LockBoards, Reading
@@ -94,6 +95,10 @@ class Cabinet:
     def opening(self) -> str | None:
         """The door that is being opened now."""
         return next((door for door, watch in self._watches.items() if watch.attempting), None)
+
+    def standing_open(self) -> list[str]:
+        """The doors that are open now, whoever opened them, in the order of their names."""
+        return sorted(door for door, watch in self._watches.items() if watch.state in STANDS_OPEN)
 
     async def poll(self, progress: Callable[[], None]) -> None:
         """Read all boards in turn, for ever; while a door is being opened, its board before each other one."""

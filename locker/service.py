@@ -23,6 +23,7 @@ from locker.collecting import Doors, admit_release, judge_code
 from locker.commands import Release, is_id
 from locker.compartment import Size
 from locker.contract import Cause, Reason, Word
+from locker.crowd import Crowd
 from locker.depositing import Asked, Placing
 from locker.desired import Wishes, utc
 from locker.door import Done, Happening
@@ -123,6 +124,7 @@ class LockerService:
             offline=offline,
             background=background,
         )
+        self._crowd = Crowd()
         self.cabinet: Cabinet
         self.sensors: CabinetSensors | None = None
         self._placing: Placing
@@ -294,8 +296,11 @@ class LockerService:
         return await self.openings.recover(ended)
 
     async def heard(self, door: str, happening: Happening) -> None:
-        """``Openings.heard``."""
+        """``Openings.heard``; and whether more doors stand open now than anybody opens."""
         await self.openings.heard(door, happening)
+        many = self._crowd.saw(self.cabinet.standing_open())
+        if many is not None:
+            await self.openings.keep(lambda ledger: announcing.tell(ledger, many))
 
     async def end(self, session: str, word: Word) -> SessionView | None:
         """``Openings.end``."""

@@ -114,6 +114,11 @@ class ScriptedDesk:
             self.views[session] = msgspec.structs.replace(view, state=state, opened=opened)
             self._changed.notify_all()
 
+    async def leave_open(self, session: str) -> None:
+        async with self._changed:
+            self.views[session] = msgspec.structs.replace(self.views[session], shut="chime")
+            self._changed.notify_all()
+
     def _say(self, kind: SessionKind) -> Accepted | Refused:
         answer = self.answer
         if self.later:

@@ -8,6 +8,8 @@ export interface SessionView {
   door: string;
   state: SessionState;
   opened: boolean;
+  /** The door has stood open for longer than a person needs, or so long that staff are told. */
+  shut: '' | 'chime' | 'alarm';
 }
 
 /** Millimetres on the cabinet's front: from its left edge, and from the floor to the lower edge. */
