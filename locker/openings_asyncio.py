@@ -201,7 +201,7 @@ class Openings:
             return None
         if view.state is SessionState.ENDED:
             if word in settling.WRONG:  # found out when the door was shut already
-                await self._keep(lambda ledger: saying.told_late(ledger, view.door, session, word))
+                await self.keep(lambda ledger: saying.told_late(ledger, view.door, session, word))
             return view
         if word is not Word.NONE and not await self._said(view, word):
             return view
