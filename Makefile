@@ -17,6 +17,9 @@ RUNS ?= 100
 SEED ?= 1
 # Of the red team's commands.
 COMMANDS ?= 100000
+# Of the lock boards' conformance suite and of their codecs' fuzzing.
+OPERATIONS ?= 1000000
+BYTES ?= 10000000
 # pytest's 5 says that it ran no test: wrong for the whole suite, right where ARGS chose a part of it.
 MAYBE_NONE := $(if $(ARGS),|| [ $$? -eq 5 ])
 
@@ -29,7 +32,7 @@ PEERS := tests/contract/peers/node_modules/.installed
 WEB_SOURCES := $(shell find web \( -name node_modules -o -name dist -o -name __pycache__ \) -prune -o -type f -print)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup check test test-long faults attack bench lock format clean
+.PHONY: help demo setup check test test-long faults attack doors fuzz bench lock format clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -60,6 +63,12 @@ faults: $(DEV) $(SYSTEM) ## the fault lab: RUNS=10000 SEED=1; a seed that failed
 attack: $(DEV) $(SYSTEM) ## duplicate, stale and crashing commands; COMMANDS=2000 SEED=1 for a short attack
 	@nice $(BIN)/python -m tests.redteam.attack --commands $(COMMANDS) --seed $(SEED) $(ARGS)
 
+doors: $(DEV) ## every kind of lock board under drawn faults; OPERATIONS=20000 SEED=1 for fewer, ARGS="--lock-board MODULE:RIG"
+	@nice $(BIN)/python -m tests.locker.conformance --operations $(OPERATIONS) --seed $(SEED) $(ARGS)
+
+fuzz: $(DEV) ## rubbish for the codec of every kind of lock board; BYTES=1000000 for less
+	@nice $(BIN)/python -m tests.locker.conformance --fuzz $(BYTES) --seed $(SEED) $(ARGS)
+
 bench: $(RUNTIME) ## the figures of benchmarks/, as a table; ARGS="--quick" for under a minute each
 	@$(BIN)/python tools/bench.py $(ARGS)
 
@@ -72,7 +81,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links
 lock: $(DEV) ## resolve the dependencies anew; UPGRADE=--upgrade takes newer ones
 	$(LOCK) $(UPGRADE) pyproject.toml --extra demo --group build -o requirements.lock
-	$(LOCK) $(UPGRADE) pyproject.toml --extra postgresql --extra amqp --group dev -c requirements.lock -o requirements-dev.lock
+	$(LOCK) $(UPGRADE) pyproject.toml --extra postgresql --extra amqp --extra gpio --extra camera --group dev -c requirements.lock -o requirements-dev.lock
 	$(LOCK) $(UPGRADE) --group node -o requirements-node.lock
 
 clean: ## remove all that make has made

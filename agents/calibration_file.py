@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
@@ -17,7 +18,7 @@ _HEADER: Final = re.compile(r"^\s*\[\[\s*locker\.boards\s*\]\]\s*(?:#.*)?$")
 _ANY_HEADER: Final = re.compile(r"^\s*\[")
 
 
-def write_option(path: Path, place: int, option: str, value: int, why: str) -> None:
+def write_option(path: Path, place: int, option: str, value: int | str, why: str) -> None:
     """Set ``option`` of the board that stands in ``place``, counted from 0, among ``[[locker.boards]]``.
 
     ``why`` becomes a comment. Raises ``ConfigError`` where the file is not written so that this can be done safely; it
@@ -41,7 +42,7 @@ def write_option(path: Path, place: int, option: str, value: int, why: str) -> N
     os.chown(path, was.st_uid, was.st_gid)  # the service's user reads it, and the doctor may be another
 
 
-def edited(text: str, place: int, option: str, value: int, why: str) -> str:
+def edited(text: str, place: int, option: str, value: int | str, why: str) -> str:
     """``text`` with the option set in its line, or in a line of its own below the table's name."""
     lines = text.splitlines(keepends=True)
     headers = [number for number, line in enumerate(lines) if _HEADER.match(line)]
@@ -49,7 +50,7 @@ def edited(text: str, place: int, option: str, value: int, why: str) -> str:
         return text
     begin = headers[place] + 1
     end = next((n for n in range(begin, len(lines)) if _ANY_HEADER.match(lines[n])), len(lines))
-    fresh = f"{option} = {value}  # {why}\n"
+    fresh = f"{option} = {json.dumps(value)}  # {why}\n"
     for number in range(begin, end):
         if re.match(rf"\s*{option}\s*=", lines[number]):
             lines[number] = fresh

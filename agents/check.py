@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 from agents.cabinet_sensors import wire_sensors
 from agents.cloud_sync import broker_settings
+from agents.gpio_check import check_gpio
+from agents.lock_boards import plan_boards
 from agents.settings import Locker, NodeSettings
 from agents.trust import read_trust
 from cloud_sync.client_mqtt import MqttBroker
@@ -26,10 +27,11 @@ def check_node(config: Path, wall: float) -> Iterator[str]:
     """Lines for a person. ``wall`` is this machine's time. Raises ``ConfigError`` at the first thing that is wrong."""
     settings = read_settings(config, NodeSettings)
     yield f"{config}: every key is known and in range"
-    layout = check_cabinet(settings.locker)
+    layout = check_cabinet(settings.locker, source=str(config), text=config.read_text())
     boards = len(settings.locker.boards)
     yield f"cabinet: {len(layout.compartments)} compartments on {boards} board(s), no latch wired twice"
     yield from draw(layout)
+    yield from check_gpio(settings.locker, str(config))
     if sensors := wire_sensors(settings.locker.sensors, layout, config.parent):
         yield f"sensors: {', '.join(f'{each.name} ({each.watched.value})' for each in sensors)}"
     warnings = list(out_of_reach(layout))
@@ -53,13 +55,12 @@ def check_certificate(files: TlsFiles, node: str, wall: float) -> Iterator[str]:
     yield f"certificate: CN={own.name}, {own.days_left(wall):.0f} days left, due for renewal on {renewed}"
 
 
-def check_cabinet(locker: Locker) -> Layout:
-    """The cabinet as it stands. Raises ``ConfigError`` for a door, latch or board named twice or not there."""
+def check_cabinet(locker: Locker, *, source: str, text: str = "") -> Layout:
+    """The cabinet as it stands. Raises ``ConfigError`` for a door or latch that is named twice or not there, and for
+    what a board's driver does not know. ``source`` and ``text`` are the file's name and content, for messages.
+    """
     layout = lay_out(locker.cabinet)
-    twice = [address for address, count in Counter(each.address for each in locker.boards).items() if count > 1]
-    if twice:
-        raise ConfigError(f"locker.boards: address {twice[0]} stands twice", remedy="give every board its own")
-    locks = {each.address: each.locks for each in locker.boards}
+    locks = plan_boards(locker, source=source, text=text).locks
     for each in layout.compartments:
         if each.latch.lock >= locks.get(each.latch.board, 0):
             raise ConfigError(

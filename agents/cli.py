@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import signal
 import sys
 import time
@@ -19,6 +20,7 @@ from agents.cli_command import command
 from agents.cli_doctor import doctor
 from agents.cli_enrol import enrol
 from agents.cli_fleet import fleet
+from agents.cli_gpio import gpio
 from agents.cli_identity import identity
 from agents.cli_issuer import issuer
 
@@ -33,6 +35,7 @@ journal = typer.Typer(no_args_is_help=True, help="Read and verify a node's journ
 app.add_typer(simulate, name="simulate")
 simulate.command("fleet")(fleet)
 app.command("doctor")(doctor)
+simulate.command("gpio")(gpio)
 app.add_typer(issuer, name="issuer")
 app.add_typer(command, name="command")
 app.add_typer(cabinet, name="cabinet")
@@ -40,6 +43,14 @@ app.add_typer(journal, name="journal")
 app.add_typer(identity, name="identity")
 app.add_typer(enrol, name="enrol")
 app.add_typer(cli_collector.app, name="collector")
+
+BOARD_SIMULATORS = {
+    "0x8a": "locker.x8a_sim",
+    "kerong": "locker.kerong_sim",
+    "modbus-relay": "locker.modbus_relay_sim",
+    "wkly": "locker.wkly_sim",
+}
+"""Each has a ``SimConfig`` and a ``run_board_simulator``; imported when it is asked for."""
 
 Database = Annotated[Path, typer.Argument(help="The node's state.db; it is only read.")]
 
@@ -109,24 +120,20 @@ def lock_board(
     link: Annotated[Path, typer.Option(help="Symlink to the simulated serial port.")],
     control: Annotated[Path, typer.Option(help="Unix socket through which doors and faults are moved.")],
     log: Annotated[Path, typer.Option(help="JSON lines of what physically happened.")],
-    boards: Annotated[int, typer.Option(min=1, max=16)] = 1,
-    locks: Annotated[int, typer.Option(min=1, max=16)] = 16,
+    kind: Annotated[
+        Literal["0x8a", "kerong", "modbus-relay", "wkly"], typer.Option(help="Whose bytes they speak.")
+    ] = "kerong",
+    boards: Annotated[int, typer.Option(min=1, help="On the bus, from the family's first address on.")] = 1,
+    locks: Annotated[int | None, typer.Option(min=1, help="Of each; by itself what such a board has.")] = None,
     close_after_ms: Annotated[float | None, typer.Option(help="A person shuts each door so long after.")] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
 ) -> None:
-    """Kerong CU12/CU16 boards with their locks and doors, on a pseudo-terminal."""
-    from locker.kerong_sim import SimConfig, run_board_simulator
-
-    config = SimConfig(
-        link=link,
-        control=control,
-        log=log,
-        boards=boards,
-        locks=locks,
-        close_after_ms=close_after_ms,
-        seed=seed,
-    )
-    _run(lambda: run_board_simulator(config, lambda: typer.echo(f"lock board on {link}")))
+    """Lock boards with their locks and doors, on a pseudo-terminal."""
+    family = importlib.import_module(BOARD_SIMULATORS[kind])
+    paths = {"link": link, "control": control, "log": log}
+    more = {} if locks is None else {"locks": locks}
+    config = family.SimConfig(**paths, boards=boards, close_after_ms=close_after_ms, seed=seed, **more)
+    _run(lambda: family.run_board_simulator(config, lambda: typer.echo(f"lock board on {link}")))
 
 
 @journal.command("tail")

@@ -116,21 +116,7 @@ def _booking_alone(name: str, says: str) -> None:
 
 _booking_alone("cancel", "The parcel will not come after all.")
 _booking_alone("reissue", "A new pickup code; the former one and those of all delegates are dead.")
-
-
-@command.command("delegate", epilog=ENDS)
-def command_delegate(
-    node: NodeName,
-    booking: Booking,
-    config: As,
-    *,
-    days: Days = 30,
-    rev: Rev = None,
-    wait: Wait = 30.0,
-    json: Json = False,
-) -> None:
-    """One more pickup code, for somebody whom the customer sends; three at most."""
-    _book(config, json, node, "delegate", booking, {}, days=days, rev=rev, wait=wait)
+_booking_alone("delegate", "One more pickup code, for somebody whom the customer sends; three at most.")
 
 
 @command.command("revoke", epilog=ENDS)

@@ -41,7 +41,7 @@ def doctor(
 
 async def _examine(patient: Doctor, *, polarity: bool, door: str | None, json: bool) -> list[Finding]:
     found = []
-    async for finding in patient.examine(lambda heard: _progress(heard.board)):
+    async for finding in patient.examine(lambda heard: _progress(heard.address)):
         _tell(finding, json=json)
         found.append(finding)
     if not polarity:

@@ -36,10 +36,11 @@ class Doctor:
     def __init__(self, config: Path, clock: Clock, scan: Scan = SCAN) -> None:
         self.config = config
         self.settings = read_settings(config, NodeSettings)
-        self.layout: Layout = check_cabinet(self.settings.locker)
+        self.layout: Layout = check_cabinet(self.settings.locker, source=str(config), text=config.read_text())
         self._base = config.parent
         self._clock = clock
-        self._buses = buses_of(self.settings.locker, self._base, clock, scan)
+        self._buses = buses_of(self.settings.locker, self._base, clock, str(config))
+        self._scan = scan
         self.alone: set[int] = set()
         """Boards that were heard to answer alone: only those are ever pulsed."""
 
@@ -53,12 +54,16 @@ class Doctor:
         yield serial_ports()
 
         def note_alone(answer: Heard) -> None:
-            if answer.answers == 1 and not answer.ruins:
+            if answer.board is not None and answer.answers == 1 and not answer.ruins:
                 self.alone.add(answer.board)
             heard(answer)
 
+        for number, kind in (
+            (each["board"], each["kind"]) for each in self.settings.locker.boards if "bus" not in each
+        ):
+            yield note(f"board {number}", f"stands on no bus ({kind}), so nobody was asked")
         for bus in self._buses:
-            async for finding in examine_bus(bus, note_alone):
+            async for finding in examine_bus(bus, self._scan, note_alone):
                 yield finding
 
     async def calibrate(self, ask: Ask, door: str | None = None) -> AsyncIterator[tuple[Finding, list[Found]]]:
@@ -101,9 +106,9 @@ class Doctor:
 
     def write(self, found: Found) -> None:
         """Put one thing that was found out into the configuration. Raises ``ConfigError`` where it cannot be."""
-        addresses = [each.address for each in self.settings.locker.boards]
+        numbers = [each["board"] for each in self.settings.locker.boards]
         why = f"found by lastmile doctor with door {found.door}"
-        write_option(self.config, addresses.index(found.board), found.option, found.value, why)
+        write_option(self.config, numbers.index(found.board), found.option, found.value, why)
 
     def _files(self) -> Iterator[Finding]:
         try:

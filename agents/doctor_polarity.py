@@ -26,7 +26,7 @@ class Found(msgspec.Struct, frozen=True):
 
     board: int
     option: str
-    value: int
+    value: int | str
     door: str
 
 
@@ -105,10 +105,13 @@ def _judged(before: Readings, after: Readings, door: Compartment) -> tuple[list[
     for each in before:
         if (before[each][lock].hook, after[each][lock].hook) != (Hook.CLOSED, Hook.OPEN):
             continue
-        if each.is_set:
+        if each.configured == each.value:
             findings.append(good(where, f"{each.option} = {each.value} is right"))
+            continue
+        remedy = f"set {each.option} = {each.value} for board {door.latch.board}"
+        if each.configured is None:
+            findings.append(note(where, f"{each.option} was not known", remedy))
         else:
-            remedy = f"set {each.option} = {each.value} for board {door.latch.board}"
             findings.append(fault(where, f"{each.option} is the wrong way round", remedy))
-            found.append(Found(door.latch.board, each.option, each.value, door.door))
+        found.append(Found(door.latch.board, each.option, each.value, door.door))
     return findings, found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-import pwd
 import random
 import secrets
 from collections.abc import Callable, Mapping
@@ -17,13 +16,16 @@ from prometheus_client import CollectorRegistry
 
 import web
 from agents.cabinet_sensors import wire_sensors
+from agents.lock_boards import connect, plan_boards
 from agents.locker_downlink import STATUS, Downlink, local_time, software
+from agents.locker_inputs import keep_inputs
 from agents.locker_upkeep import LockerUpkeep
 from agents.settings import NodeSettings
 from agents.trust import read_trust
+from agents.users import uids_of
 from edge import jose, log, voucher
 from edge.enrolment import vouch_for
-from edge.errors import ConfigError, DeviceError, StoreError
+from edge.errors import DeviceError, StoreError
 from edge.floored_clock import FlooredClock
 from edge.health import Health
 from edge.health_http import CountedBy, serve_health
@@ -39,14 +41,14 @@ from edge.link_desk_sql import HeldIssuers, RoleFacts, RoleLinkDesk
 from edge.link_socket import LinkServer
 from edge.refusals import RefusalMeter
 from edge.result import Status
-from edge.serial_asyncio import SerialPort
 from edge.supervisor import OnDeath, Supervisor
 from edge.system_clock import SystemClock, boot_id
 from edge.time_floor_sql import keep_time, resume_time
 from edge.voucher import Voucher
-from locker.board_serial import SerialBoards, Wiring
+from locker.board_serial import SerialBoards
 from locker.cabinet_asyncio import Cabinet
-from locker.door import Done
+from locker.door import DEFAULT_TIMES, Done, DoorTimes
+from locker.inputs_asyncio import Inputs
 from locker.issuing import IssuedCode
 from locker.kiosk import FrontView
 from locker.kiosk_http import build_kiosk, listen_kiosk, serve_kiosk
@@ -59,6 +61,7 @@ from locker.sensors_asyncio import CabinetSensors
 from locker.service import LockerService, Readers, Terms
 from locker.sessions_asyncio import Sessions
 from locker.shown import Shown
+from locker.terminal import Terminal
 
 _MIB = 1024 * 1024
 POLL_LIMIT_S = 30.0
@@ -83,6 +86,7 @@ class LockerAgent:
         self._supervisor = Supervisor(self._clock, random.random, self._health)
         self._trust = read_trust(settings, base)
         self._layout = lay_out(settings.locker.cabinet)
+        self._inputs = Inputs(Terminal(os.urandom), self._clock)
         self._place = Place(base / settings.store.directory / "state.db")
         self._links: RoleLinkDesk | None = None
         store = settings.store
@@ -150,7 +154,8 @@ class LockerAgent:
         )
         await downlink.desired.load()
         link_desk = self._links = self._link_desk(journal, issuers, downlink, cabinet)
-        server = LinkServer(self._base / self._settings.link.socket, link_desk, uids=_uids(self._settings), clock=clock)
+        uids = uids_of(self._settings.link.users, "link.users")
+        server = LinkServer(self._base / self._settings.link.socket, link_desk, uids=uids, clock=clock)
         journal.on_growth = server.wake
         await self._recover(service, downlink, store)
         await downlink.desired.report()
@@ -210,24 +215,24 @@ class LockerAgent:
 
     async def _cabinet(self, service: LockerService) -> Cabinet:
         locker = self._settings.locker
-        port = SerialPort(str(self._base / locker.bus.port), baud=locker.bus.baud, clock=self._clock)
-        wirings = [
-            Wiring(each.address, each.locks, closed_bit=each.closed_bit, item_sensors=each.item_sensors)
-            for each in locker.boards
-        ]
-        boards = SerialBoards(port, self._clock, wirings)
-        cabinet = Cabinet(self._layout.compartments, boards, self._clock, told=service.heard, front=self._front())
-        for wiring in wirings:
-            await self._look_for_twins(boards, cabinet, wiring.board)
+        boards, buses = connect(plan_boards(locker, source="the node's configuration"), self._clock, self._base)
+        cabinet = Cabinet(
+            self._layout.compartments,
+            boards,
+            self._clock,
+            told=service.heard,
+            times=DoorTimes(coil=max(DEFAULT_TIMES.coil, boards.coil)),
+            front=FrontView(self._layout.width_mm, self._layout.height_mm, self._layout.screen),
+        )
+        for bus in buses:
+            for board in bus.boards:
+                await self._look_for_twins(bus, cabinet, board)
         return cabinet
 
-    def _front(self) -> FrontView:
-        return FrontView(self._layout.width_mm, self._layout.height_mm, self._layout.screen)
-
-    async def _look_for_twins(self, boards: SerialBoards, cabinet: Cabinet, board: int) -> None:
+    async def _look_for_twins(self, bus: SerialBoards, cabinet: Cabinet, board: int) -> None:
         """Two boards with one address open two doors for one pulse, so such an address is not used."""
         try:
-            answers = await boards.answers(board)
+            answers = await bus.answers(board)
         except DeviceError as error:
             self._log.warning("bus.unreachable", what=error.what, remedy=error.remedy)
             return
@@ -299,7 +304,8 @@ class LockerAgent:
         if not self._settings.health:
             return
         metrics = CollectorRegistry()
-        every = RefusalMeter({"command": downlink.desk.refused, "document": link_desk.refused, "link": server.refused})
+        downlinked = {"command": downlink.desk.refused, "document": link_desk.refused, "link": server.refused}
+        every = RefusalMeter({**downlinked, "scan": self._inputs.refused})
         metrics.register(CountedBy("lastmile_input_refused", "What came from outside and was refused.", every.totals))
         path = self._base / self._settings.health / "role.sock"
         self._supervisor.keep("health", lambda: serve_health(path, self._health, metrics, self._clock))
@@ -319,7 +325,10 @@ class LockerAgent:
         page = self._base / kiosk.page if kiosk.page else web.KIOSK
         host = f"[{kiosk.host}]" if ":" in kiosk.host else kiosk.host
         names = {f"{host}:{kiosk.port}", f"localhost:{kiosk.port}"}
-        app = build_kiosk(service, token=token, static=page, hosts=frozenset(names), clock=self._clock)
+        app = build_kiosk(
+            service, token=token, static=page, hosts=frozenset(names), clock=self._clock, inputs=self._inputs
+        )
+        keep_inputs(self._settings.locker.inputs, self._base, self._inputs, self._clock, self._supervisor)
         listener = listen_kiosk(kiosk.host, kiosk.port)
         self._supervisor.keep("kiosk", lambda: serve_kiosk(app, listener), on_death=OnDeath.END)
         notifier = Notifier(os.environ, pid=os.getpid())
@@ -343,18 +352,6 @@ def boot_token(path: Path) -> str:
         fresh.chmod(0o640)
         fresh.rename(path)
         return token
-
-
-def _uids(settings: NodeSettings) -> frozenset[int]:
-    found = set()
-    for user in settings.link.users:
-        try:
-            found.add(user if isinstance(user, int) else pwd.getpwnam(user).pw_uid)
-        except KeyError as error:
-            raise ConfigError(
-                f"link.users names {user!r}, who is no user here", remedy="install the sysusers file, or name another"
-            ) from error
-    return frozenset(found)
 
 
 def stored_running(connection: Any) -> float:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from agents.cabinet_sensors import SensorSettings
+from agents.input_settings import InputSettings
 from edge.settings import Settings
 from locker.plan import Plan
 
@@ -71,20 +72,25 @@ class Kiosk(Settings, frozen=True):
 
 
 class Bus(Settings, frozen=True):
-    """The serial line that the lock boards share."""
+    """A serial line that lock boards of one kind share."""
 
+    name: Name
     port: Path
-    baud: Literal[9600, 19200, 57600, 115200] = 19200
+    baud: Literal[1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200] | None = None
+    """None for what the factory sets on boards of this kind."""
+    answer_ms: Annotated[int, msgspec.Meta(ge=20, le=2000)] | None = None
+    """What a board is given to answer; None for what its driver says."""
 
 
-class Board(Settings, frozen=True):
-    """One board as it was calibrated."""
+class BoardPlace(Settings, frozen=True):
+    """What every board's table has; all other keys in it are its driver's."""
 
-    address: Annotated[int, msgspec.Meta(ge=0, le=15)]
-    kind: Literal["kerong"] = "kerong"
-    locks: Annotated[int, msgspec.Meta(ge=1, le=16)] = 16
-    closed_bit: Literal[0, 1] = 1
-    item_sensors: bool = False
+    board: Annotated[int, msgspec.Meta(ge=0, le=255)]
+    """What the compartments call it."""
+    kind: Annotated[str, msgspec.Meta(min_length=1, max_length=48)]
+    """``kerong``, or another entry point of the group ``lastmile.lock_board``."""
+    bus: str = ""
+    """The bus that it stands on; empty for a kind that needs none."""
 
 
 class Terms(Settings, frozen=True):
@@ -98,12 +104,14 @@ class Terms(Settings, frozen=True):
 class Locker(Settings, frozen=True):
     """The cabinet."""
 
-    bus: Bus
-    boards: Annotated[tuple[Board, ...], msgspec.Meta(min_length=1, max_length=16)]
+    boards: Annotated[tuple[dict[str, Any], ...], msgspec.Meta(min_length=1, max_length=64)]
+    """``BoardPlace``, and the options of its kind's driver, which ``agents.lock_boards`` reads."""
     cabinet: Plan
     kiosk: Kiosk
+    buses: Annotated[tuple[Bus, ...], msgspec.Meta(max_length=16)] = ()
     terms: Terms = Terms()
     sensors: Annotated[tuple[SensorSettings, ...], msgspec.Meta(max_length=32)] = ()
+    inputs: InputSettings = InputSettings()
 
 
 class Tls(Settings, frozen=True):

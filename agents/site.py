@@ -45,10 +45,14 @@ users = [{uid}]
 repeat_s = 4.0
 max_backoff_s = 2.0
 
-[locker.bus]
+[[locker.buses]]
+name = "main"
 port = "run/bus"
 
 [[locker.boards]]
+board = 0
+kind = "kerong"
+bus = "main"
 address = 0
 item_sensors = true
 

@@ -39,7 +39,8 @@ from edge.journal_upkeep_asyncio import Upkeep
 from edge.keys import SigningKey
 from edge.serial_asyncio import SerialPort
 from edge.system_clock import SystemClock
-from locker.board_serial import BusTiming, SerialBoards, Wiring
+from locker.board import BusTiming
+from locker.board_serial import SerialBoards
 from locker.boards import kerong
 from locker.cabinet_asyncio import Cabinet
 from locker.compartment import Compartment, LedgerState, Size
@@ -63,7 +64,7 @@ WARM_UP = 10
 QUIET_S = 0.45
 """After a pickup, until its ledger copy, anchor and checkpoint are on the disk: customers come one after another."""
 TIMES = DoorTimes(debounce=0.001, coil=0.0)
-BUS = BusTiming(settle=0.002, coil_gap=0.0)
+BUS = BusTiming(settle=0.002)
 """A door and a bus without a real one's inertia: what follows the frame is not measured, only waited for."""
 
 
@@ -209,7 +210,7 @@ class Bench:
             offline=lambda: False,
             background=self.spawn,
         )
-        boards = SerialBoards(self.port, self.clock, [Wiring(0)], BUS)
+        boards = SerialBoards(self.port, self.clock, kerong.Codec({0: kerong.Wiring(0)}), BUS)
         compartments = [Compartment(DOOR, Latch(0, 0), Size.S, 600)]
         cabinet = Cabinet(compartments, boards, self.clock, told=self.service.heard, times=TIMES)
         self.service.attach(cabinet)

@@ -16,7 +16,8 @@ MAX_SETTINGS_BYTES = 256 * 1024
 """A node's file has a few kilobytes; a hub's with every door spelt out stays far below."""
 
 T = TypeVar("T")
-_Path = tuple[str | int, ...]
+SettingsPath = tuple[str | int, ...]
+"""Keys and places in arrays, from the top of a file down to a value."""
 _ANY = "*"
 """A step to "some key of a table": msgspec does not say which."""
 
@@ -51,10 +52,18 @@ def parse_settings(text: str, kind: type[T], *, source: str) -> T:
         raise ConfigError(_syntax(str(error), text, source), remedy="write it as TOML 1.0") from error
     except RecursionError as error:
         raise ConfigError(f"{source}: nested too deep", remedy="write it flat") from error
+    return convert_settings(found, kind, source=source, text=text)
+
+
+def convert_settings(found: Any, kind: type[T], *, source: str, text: str = "", at: SettingsPath = ()) -> T:
+    """What TOML has at ``at`` as settings of ``kind``, for a part whose kind only another part tells.
+
+    Raises ``ConfigError`` as ``parse_settings`` does, with the line if ``text`` is the whole file's.
+    """
     try:
         return msgspec.convert(found, kind)
     except msgspec.ValidationError as error:
-        raise _explained(str(error), text, kind, source) from error
+        raise _explained(str(error), text, kind, source, at) from error
 
 
 def _syntax(message: str, text: str, source: str) -> str:
@@ -63,14 +72,15 @@ def _syntax(message: str, text: str, source: str) -> str:
     return f"{source}:{line}: {_TOML_LINE.sub('', message).strip()}"
 
 
-def _explained(message: str, text: str, kind: object, source: str) -> ConfigError:
+def _explained(message: str, text: str, kind: object, source: str, base: SettingsPath) -> ConfigError:
     at = _AT.match(message)
-    what, path = (at["what"], _path_of(at["path"])) if at else (message, ())
+    what, path = (at["what"], (*base, *_path_of(at["path"]))) if at else (message, base)
     unknown, missing = _UNKNOWN.search(what), _MISSING.search(what)
     if unknown:
         path = (*path, unknown["key"])
         return ConfigError(
-            f"{_place(source, text, path)}: unknown key", remedy=_nearest(unknown["key"], _known(kind, path[:-1]))
+            f"{_place(source, text, path)}: unknown key",
+            remedy=_nearest(unknown["key"], _known(kind, path[len(base) : -1])),
         )
     if missing:
         wanted = (*path, missing["key"])
@@ -80,12 +90,12 @@ def _explained(message: str, text: str, kind: object, source: str) -> ConfigErro
     return ConfigError(f"{_place(source, text, path)}: {_lower(what)}", remedy="correct the value")
 
 
-def _place(source: str, text: str, path: _Path, named: _Path | None = None) -> str:
+def _place(source: str, text: str, path: SettingsPath, named: SettingsPath | None = None) -> str:
     line = _line_of(text, path)
     return f"{source}{f':{line}' if line else ''}: {_dotted(named or path)}"
 
 
-def _dotted(path: _Path) -> str:
+def _dotted(path: SettingsPath) -> str:
     words = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
     return words.lstrip(".") or "the top level"
 
@@ -94,14 +104,14 @@ def _lower(what: str) -> str:
     return what[:1].lower() + what[1:]
 
 
-def _path_of(text: str) -> _Path:
+def _path_of(text: str) -> SettingsPath:
     """``.board[2].port`` as its steps."""
     return tuple(
         int(match["index"]) if match["index"] is not None else match["key"] or _ANY for match in _STEP.finditer(text)
     )
 
 
-def _line_of(text: str, path: _Path) -> int | None:
+def _line_of(text: str, path: SettingsPath) -> int | None:
     """The line, from 1, on which ``path`` begins; None for the top level.
 
     The TOML reader tells no places, but the beginning of a file up to the end of any statement is itself a file: the
@@ -126,7 +136,7 @@ def _readable_beginnings(lines: Sequence[str]) -> Iterator[tuple[int, dict[str, 
             continue
 
 
-def _holds(found: Any, path: _Path) -> bool:
+def _holds(found: Any, path: SettingsPath) -> bool:
     if not path:
         return True
     step, rest = path[0], path[1:]
@@ -142,7 +152,7 @@ def _nearest(key: str, known: Sequence[str]) -> str:
     return f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
 
 
-def _known(kind: object, path: _Path) -> list[str]:
+def _known(kind: object, path: SettingsPath) -> list[str]:
     """The keys that may stand at ``path`` below ``kind``."""
     here = [msgspec.inspect.type_info(kind)]
     for step in path:

@@ -1,4 +1,4 @@
-"""The one owner of a bus of Kerong lock boards: one transaction at a time, and only a status query says what is so."""
+"""The one owner of a bus of lock boards: one transaction at a time, and only a status query says what is so."""
 
 from __future__ import annotations
 
@@ -7,17 +7,40 @@ import contextlib
 import enum
 import heapq
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol, TypeVar
 
 import msgspec
 
+from edge import log
 from edge.clock import Clock
 from edge.errors import ConfigError, DeviceError, DeviceSilent
-from locker.boards import kerong
+from locker.board import (
+    BusCodec,
+    BusTiming,
+    CoilTime,
+    CoilTimed,
+    Latches,
+    Malformed,
+    Pushed,
+    SetRight,
+    SetUp,
+    Stranger,
+    Word,
+)
 from locker.latch import Hook, Latch, Reading
 
-Answer = TypeVar("Answer", kerong.Status, kerong.CoilTime)
+Answer = TypeVar("Answer", Latches, CoilTime, SetUp)
+
+_log = log.get_logger("locker.board_serial")
+
+COIL_CLOSE = 0.005
+"""Seconds by which a board's word on its unlock time may miss what it was told: half the finest step on a wire."""
+
+
+AMEND_AGAIN = 60.0
+"""Seconds until a board that could not be put right is told again: its memory bears some 100,000 writes, and the log a
+line a minute."""
 
 
 class Line(Protocol):
@@ -30,38 +53,6 @@ class Line(Protocol):
     async def write(self, data: bytes) -> None: ...
 
 
-class Wiring(msgspec.Struct, frozen=True):
-    """One board as it was installed and calibrated: open a door, look which way its bit moves."""
-
-    board: int
-    """Address on the bus, 0..15."""
-    locks: int = kerong.LOCKS
-    """Locks wired from number 0 on: 12 on a CU12."""
-    closed_bit: int = 1
-    """The bit that a closed hook gives: 1 from the factory, 0 where the switches are wired the other way."""
-    item_sensors: bool = False
-    """Whether infrared sensors are fitted; unfitted inputs read like empty compartments."""
-
-
-class BusTiming(msgspec.Struct, frozen=True):
-    """Seconds a bus is given. The defaults suit 19200 baud behind a USB adapter."""
-
-    answer: float = 0.15
-    """From a query to its whole answer: 8 ms of bytes, an adapter's 16 ms latency timer, and the board's own time,
-    of which public drivers say only that 25 ms are too few after an unlock. Also the longest a pulse waits for a
-    board that does not answer."""
-    late: float = 0.15
-    """Silence after a missing answer: an answer carries no number, so one that comes late would be taken for the
-    next. Pulses do not keep it."""
-    settle: float = 0.05
-    """From an unlock frame to the next query: twice the time reported as too early."""
-    coil_gap: float = 0.5
-    """Between two unlock frames: one coil at a time, as the supply is sized for one, and the factory's pulse of at
-    most 500 ms must have ended."""
-    tries: int = 3
-    """Times a query is sent before its board counts as silent. An unlock is sent once; more is its caller's say."""
-
-
 class BusCounters(msgspec.Struct):
     """What happened on one bus since the start; for health. Noise that never began like a frame is not counted."""
 
@@ -71,64 +62,85 @@ class BusCounters(msgspec.Struct):
     bad_checksums: int = 0
     resyncs: int = 0
     """Bytes that began like a frame and were none, bad checksums included."""
-    echoes: int = 0
-    """Own commands handed back: the adapter echoes. Harmless."""
+    words: int = 0
+    """Own frames handed back by an adapter that echoes, and what boards say to an unlock. Harmless."""
+    pushes: int = 0
+    """Doors' moves that boards told by themselves."""
     strays: int = 0
     """Valid answers nobody waited for: late ones, a chatty board, or two boards with one address."""
     contradictions: int = 0
     """Two different answers to one query: two boards with one address, or a damaged frame that still added up."""
+    amends: int = 0
+    """Frames that put a board's settings right."""
+    unfit: int = 0
+    """Times a board's settings could not be put right, so that it was not read."""
     device_errors: int = 0
 
 
 class SerialBoards:
-    """``locker.latch.LockBoards`` over one serial line.
+    """``locker.latch.LockBoards`` over one serial line, whatever its boards speak.
 
     A waiting pulse goes before waiting queries and is written without asking anything first. A query is repeated, an
-    unlock frame never. Cancelling a caller leaves the bus usable.
+    unlock frame never. Cancelling a caller leaves the bus usable. That one coil is driven at a time is looked after
+    above, for all buses together (``locker.joined_asyncio``).
     """
 
-    def __init__(self, line: Line, clock: Clock, boards: Sequence[Wiring], timing: BusTiming | None = None) -> None:
-        """Raises ``ConfigError`` for a board that cannot exist or is named twice. Nothing is opened yet."""
+    def __init__(self, line: Line, clock: Clock, codec: BusCodec, timing: BusTiming) -> None:
+        """Nothing is opened yet."""
         self.counters = BusCounters()
         self._line = line
         self._clock = clock
-        self._timing = timing or BusTiming()
-        self._boards = _checked(boards)
-        self._decoder = kerong.Decoder()
+        self._codec = codec
+        self._timing = timing
         self._turn = _Turn()
-        self._coil = asyncio.Lock()
-        self._coil_free_at = 0.0
         self._quiet_until = 0.0
+        self._coil_off_at = 0.0
+        self._settable = codec if isinstance(codec, SetRight) else None
+        self._calmed: set[int] = set()
+        self._right: set[int] = set()
+        self._unfit_until: dict[int, float] = {}
+
+    @property
+    def boards(self) -> tuple[int, ...]:
+        """The numbers of the boards on this bus."""
+        return tuple(self._codec.locks)
+
+    @property
+    def coil(self) -> float:
+        """Seconds after a pulse at which its coil is surely off."""
+        return self._codec.coil
 
     async def readings(self, board: int) -> tuple[Reading, ...]:
-        """All latches of ``board``, index = lock; all UNKNOWN where no valid answer came or the port is gone.
+        """All latches of ``board``, index = lock; UNKNOWN where no valid answer came or the port is gone.
 
         Raises ``ConfigError`` for a board that is not wired.
         """
-        wiring = self._wiring(board)
-        status = await self._query(kerong.ask_status(board), kerong.Status, board)
-        if status is None:
-            return (Reading(Hook.UNKNOWN),) * wiring.locks
-        return tuple(_reading(status, lock, wiring) for lock in range(wiring.locks))
+        readings = [Reading(Hook.UNKNOWN)] * self._locks(board)
+        if not await self._is_right(board):
+            return tuple(readings)
+        for query in self._codec.queries(board):
+            told = await self._query(query.frame, Latches, query.answered_by)
+            if told is None:
+                self._right.discard(board)
+                break  # a board that does not answer once will not answer the rest, and others wait
+            readings[told.first : told.first + len(told.readings)] = told.readings
+        return tuple(readings)
 
     async def pulse(self, latch: Latch) -> None:
         """Put one unlock frame on the wire; what the door did, only a later reading tells.
 
-        Waits for an answer that is under way and for the coil before (``BusTiming``), for nothing else. Raises
-        ``DeviceError`` when the frame did not go out, its kind ``DeviceSilent`` when only a part did, and
-        ``ConfigError`` for a latch that is not wired.
+        Waits for an answer that is under way (``BusTiming``), for nothing else. Raises ``DeviceError`` when the frame
+        did not go out, its kind ``DeviceSilent`` when only a part did, and ``ConfigError`` for a latch that is not
+        wired.
         """
-        if latch.lock >= self._wiring(latch.board).locks:
+        if not 0 <= latch.lock < self._locks(latch.board):
             raise ConfigError(f"board {latch.board} has no lock {latch.lock}", remedy="correct latch or board")
-        frame = kerong.unlock(latch.board, latch.lock)
-        async with self._coil:
-            await self._clock_reaches(self._coil_free_at)
-            async with self._turn.taken(_Rank.PULSE):
-                await self._write(frame)
-                now = self._clock.mono()
-                self._coil_free_at = now + self._timing.coil_gap
-                self._quiet_until = max(self._quiet_until, now + self._timing.settle)
-                self.counters.pulses += 1
+        frame = self._codec.unlock(latch)
+        async with self._turn.taken(_Rank.PULSE):
+            await self._write(frame)
+            self._settle()
+            self._coil_off_at = self._clock.mono() + self._codec.coil
+            self.counters.pulses += 1
 
     async def answers(self, board: int) -> int:
         """How many answers one status query gets: 0 = silent, 1 = right, more = boards share the address.
@@ -136,39 +148,102 @@ class SerialBoards:
         Two such boards open two doors for one pulse: ask at installation and at start, when all doors are shut.
         Raises ``DeviceError`` when the port cannot be used, ``ConfigError`` for a board that is not wired.
         """
-        self._wiring(board)
+        self._locks(board)
+        query = self._codec.queries(board)[0]
         async with self._quiet_turn():
-            return len(await self._ask(kerong.ask_status(board), kerong.Status, board, whole=True))
+            return len(await self._ask(query.frame, Latches, query.answered_by, whole=True))
 
     async def coil_time(self, board: int) -> float | None:
-        """Seconds ``board`` drives a coil, or None where it does not say. Raises ``ConfigError`` if not wired."""
-        self._wiring(board)
-        answer = await self._query(kerong.ask_coil_time(board), kerong.CoilTime, board)
-        return None if answer is None else answer.seconds
+        """Seconds ``board`` drives a coil, or None where it does not say.
+
+        Raises ``ConfigError`` if it is not wired or of a kind that cannot be asked.
+        """
+        self._locks(board)
+        return await self._coil_time(self._coil_timed(), board)
 
     async def set_coil_time(self, board: int, seconds: float) -> None:
-        """Have ``board`` drive its coils for ``seconds``, 0.01 to 1, and ask it whether it will.
+        """Have ``board`` drive its coils for ``seconds``, and ask it whether it will.
 
         Raises ``DeviceSilent`` when the board does not confirm the value, ``DeviceError`` when nothing went out and
-        ``ConfigError`` outside the range or if the board is not wired.
+        ``ConfigError`` outside the range, if the board is not wired, or of a kind that cannot be told.
         """
-        self._wiring(board)
-        async with self._quiet_turn():
-            await self._write(kerong.set_coil_time(board, seconds))
-            self._quiet_until = self._clock.mono() + self._timing.settle
-        said = await self.coil_time(board)
-        if said is None or abs(said - seconds) > kerong.COIL_STEP / 2:
+        self._locks(board)
+        codec = self._coil_timed()
+        await self._say(codec.set_coil_time(board, seconds))
+        said = await self._coil_time(codec, board)
+        if said is None or abs(said - seconds) > COIL_CLOSE:
             raise DeviceSilent(
                 f"board {board} was told an unlock time of {seconds} s and says {said}",
                 remedy="set it with the maker's tool",
             )
 
-    async def _query(self, request: bytes, kind: type[Answer], board: int) -> Answer | None:
+    async def _is_right(self, board: int) -> bool:
+        """Whether nothing about ``board`` opens doors by itself, as far as it can be asked; what is wrong is amended.
+
+        While a coil may be driven nothing is asked: a pulse of ours looks like a relay that was left on.
+        """
+        codec, now = self._settable, self._clock.mono()
+        if codec is None or board in self._right:
+            return True
+        if now < self._unfit_until.get(board, 0.0):
+            return False
+        if now < self._coil_off_at:
+            return True
+        try:
+            if board not in self._calmed:
+                await self._say(codec.calm(board))
+                self._calmed.add(board)
+            for query in codec.ask_set_up(board):
+                if not await self._amended(query, board):
+                    return False
+        except DeviceError:
+            self.counters.device_errors += 1
+            return False
+        self._right.add(board)
+        return True
+
+    async def _amended(self, query: bytes, board: int) -> bool:
+        """Whether ``board`` says that all is well, once more after what was wrong has been amended."""
+        for _ in range(2):
+            told = await self._query(query, SetUp, lambda told: told.board == board)
+            if told is None:
+                return False
+            if not told.amends:
+                return True
+            _log.warning("bus.board_amended", board=board, frames=len(told.amends))
+            for frame in told.amends:
+                await self._say(frame)
+                self.counters.amends += 1
+        self.counters.unfit += 1
+        self._unfit_until[board] = self._clock.mono() + AMEND_AGAIN
+        remedy = "set it with its maker's tool: every relay off, and obeying the bus alone"
+        _log.error("bus.board_unfit", board=board, remedy=remedy)
+        return False
+
+    async def _say(self, frame: bytes) -> None:
+        """Send what a board confirms, if at all, in a way that proves nothing."""
+        async with self._quiet_turn():
+            await self._write(frame)
+            self._settle()
+
+    def _settle(self) -> None:
+        self._quiet_until = max(self._quiet_until, self._clock.mono() + self._timing.settle)
+
+    async def _coil_time(self, codec: CoilTimed, board: int) -> float | None:
+        told = await self._query(codec.ask_coil_time(board), CoilTime, lambda told: told.board == board)
+        return None if told is None else told.seconds
+
+    def _coil_timed(self) -> CoilTimed:
+        if not isinstance(self._codec, CoilTimed):
+            raise ConfigError("boards of this kind tell no unlock time", remedy="see the board's own papers")
+        return self._codec
+
+    async def _query(self, request: bytes, kind: type[Answer], wanted: Callable[[Answer], bool]) -> Answer | None:
         """The answer to ``request``, asking up to ``tries`` times and letting pulses in between."""
         for _ in range(self._timing.tries):
             async with self._quiet_turn():
                 try:
-                    found = await self._ask(request, kind, board, whole=False)
+                    found = await self._ask(request, kind, wanted, whole=False)
                 except DeviceError:
                     self.counters.device_errors += 1
                     return None
@@ -181,16 +256,18 @@ class SerialBoards:
                 self.counters.timeouts += 1
         return None
 
-    async def _ask(self, request: bytes, kind: type[Answer], board: int, *, whole: bool) -> list[Answer]:
-        """One transaction: what ``board`` answers until the first answer, or, if ``whole``, in all the time it has."""
+    async def _ask(
+        self, request: bytes, kind: type[Answer], wanted: Callable[[Answer], bool], *, whole: bool
+    ) -> list[Answer]:
+        """One transaction: what answers until the first answer, or, if ``whole``, in all the time there is."""
         await self._write(request)
         deadline = self._clock.mono() + self._timing.answer
         found: list[Answer] = []
         while (left := deadline - self._clock.mono()) > 0 and (whole or not found):
-            events = self._decode(await self._line.read(left))
-            wanted = [event for event in events if isinstance(event, kind) and event.board == board]
-            self.counters.strays += len(events) - len(wanted)
-            found += wanted
+            told = self._decode(await self._line.read(left))
+            answers = [one for one in told if isinstance(one, kind) and wanted(one)]
+            self.counters.strays += len(told) - len(answers)
+            found += answers
         self.counters.strays += max(len(found) - 1, 0)
         if not found:
             self._quiet_until = self._clock.mono() + self._timing.late
@@ -199,21 +276,25 @@ class SerialBoards:
     async def _write(self, frame: bytes) -> None:
         """Send ``frame`` on a line on which nothing of an earlier transaction is left."""
         self.counters.strays += len(self._decode(self._line.drain()))
-        self._decoder.reset()
+        self._codec.reset()
         await self._line.write(frame)
 
-    def _decode(self, data: bytes) -> list[kerong.Status | kerong.CoilTime]:
+    def _decode(self, data: bytes) -> list[Latches | CoilTime | SetUp]:
         """The boards' answers in ``data``; everything else is only counted."""
-        answers: list[kerong.Status | kerong.CoilTime] = []
-        for event in self._decoder.feed(data):
+        answers: list[Latches | CoilTime | SetUp] = []
+        for event in self._codec.feed(data):
             match event:
-                case kerong.Request():
-                    self.counters.echoes += 1
-                case kerong.Malformed(flaw):
-                    self.counters.resyncs += 1
-                    self.counters.bad_checksums += flaw is kerong.Flaw.CHECKSUM
-                case _:
+                case Latches() | CoilTime() | SetUp():
                     answers.append(event)
+                case Stranger():
+                    self.counters.strays += 1
+                case Word():
+                    self.counters.words += 1
+                case Pushed():
+                    self.counters.pushes += 1
+                case Malformed(checksum):
+                    self.counters.resyncs += 1
+                    self.counters.bad_checksums += checksum
         return answers
 
     @contextlib.asynccontextmanager
@@ -233,9 +314,9 @@ class SerialBoards:
         while (left := mono - self._clock.mono()) > 0:
             await self._clock.sleep(left)
 
-    def _wiring(self, board: int) -> Wiring:
+    def _locks(self, board: int) -> int:
         try:
-            return self._boards[board]
+            return self._codec.locks[board]
         except KeyError:
             raise ConfigError(f"board {board} is not wired", remedy="name it among the bus's boards") from None
 
@@ -283,23 +364,3 @@ class _Turn:
                 ticket.set_result(None)
                 return
         self._held = False
-
-
-def _checked(boards: Sequence[Wiring]) -> dict[int, Wiring]:
-    wired: dict[int, Wiring] = {}
-    for wiring in boards:
-        kerong.ask_status(wiring.board)  # refuses an address that cannot exist
-        if wiring.board in wired:
-            raise ConfigError(f"board {wiring.board} is wired twice", remedy="give each board an address of its own")
-        if not 1 <= wiring.locks <= kerong.LOCKS:
-            raise ConfigError(f"board {wiring.board} has {wiring.locks} locks", remedy=f"wire 1 to {kerong.LOCKS}")
-        if wiring.closed_bit not in {0, 1}:
-            raise ConfigError(f"a closed bit of {wiring.closed_bit}", remedy="calibrate it: it is 0 or 1")
-        wired[wiring.board] = wiring
-    return wired
-
-
-def _reading(status: kerong.Status, lock: int, wiring: Wiring) -> Reading:
-    closed = (status.hooks >> lock & 1) == wiring.closed_bit
-    item = bool(status.items >> lock & 1) if wiring.item_sensors else None
-    return Reading(Hook.CLOSED if closed else Hook.OPEN, item)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from edge.clock import Clock
-from edge.errors import ConfigError, DeviceError
+from edge.errors import ConfigError, DeviceError, DeviceSilent
 from locker.compartment import Candidate, Compartment
 from locker.contract import DoorState
 from locker.crowd import STANDS_OPEN
@@ -161,6 +161,8 @@ class Cabinet:
         watch.pulsed(self._clock.mono())
         try:
             await self._boards.pulse(self.compartments[door].latch)
+        except DeviceSilent:
+            return  # nobody knows whether it was given: what is read from now on tells, as after any other pulse
         except DeviceError:
             if watch.attempting:
                 watch.unsent()

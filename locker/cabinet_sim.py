@@ -8,11 +8,15 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import itertools
+import math
 from typing import Literal, NamedTuple
 
 from edge.errors import ConfigError
 
 Sensed = Literal["open", "closed"]
+
+PUSH_AGAIN = 1.0
+"""Seconds after which a person pushes a door again that does not hold, where its coil is not let go before."""
 
 
 class Spot(NamedTuple):
@@ -74,6 +78,7 @@ class _Compartment:
     pulses_since_latched: int = 0
     due_open: float = 0.0
     due_shut: float = 0.0
+    due_hot: float = math.inf
     driven_until: float = -1.0
     heat: float = 0.0
     heat_at: float = 0.0
@@ -82,11 +87,15 @@ class _Compartment:
 class Cabinet:
     """All compartments on one supply. ``now`` must never go back between calls."""
 
-    def __init__(self, boards: int, locks: int, mechanics: Mechanics, *, shut_bit: int = 1) -> None:
-        """``shut_bit`` is what the hook switches give while a door is shut."""
+    def __init__(self, boards: int, locks: int, mechanics: Mechanics, *, shut_bit: int = 1, first: int = 0) -> None:
+        """``shut_bit`` is what the hook switches give while a door is shut, ``first`` the first board's number."""
         self._mechanics = mechanics
         self._shut_bit = shut_bit
-        self._all = {Spot(b, k): _Compartment() for b in range(boards) for k in range(locks)}
+        self._all = {Spot(b, k): _Compartment() for b in range(first, first + boards) for k in range(locks)}
+        self._by_board = {
+            board: [(where.lock, one) for where, one in self._all.items() if where.board == board]
+            for board in range(first, first + boards)
+        }
         self._agenda: list[tuple[float, int, str, Spot]] = []
         self._order = itertools.count()
 
@@ -94,7 +103,7 @@ class Cabinet:
         return spot in self._all
 
     def drive(self, spot: Spot, seconds: float, now: float) -> list[Happening]:
-        """Put current through a coil for ``seconds``."""
+        """Put current through a coil for ``seconds``; ``math.inf``: until it is let go."""
         told = self.advance(now)
         one = self._all[spot]
         if one.ailment.deaf:
@@ -107,8 +116,20 @@ class Cabinet:
         told.append(Happening(now, "pulse", spot))
         if self._heated(one, seconds, now):
             told.append(Happening(now, "overheated", spot))
+        elif seconds == math.inf:
+            one.due_hot = now + max(0.0, self._mechanics.hot_after - one.heat)
+            self._later(one.due_hot, "overheated", spot)
         if seconds >= self._mechanics.release and self._yields(one):
             self._later(now + self._mechanics.release, "released", spot)
+        return told
+
+    def let_go(self, spot: Spot, now: float) -> list[Happening]:
+        """Take the current off a coil before its time."""
+        told = self.advance(now)
+        one = self._all[spot]
+        if one.driven_until == math.inf:
+            one.heat, one.heat_at, one.due_hot = one.heat + now - one.heat_at, now, math.inf
+        one.driven_until = min(one.driven_until, now)
         return told
 
     def advance(self, now: float) -> list[Happening]:
@@ -162,11 +183,11 @@ class Cabinet:
 
     def switches(self, board: int) -> int:
         """The hook switches of a board, bit n = lock n."""
-        return sum(self._switch(one) << where.lock for where, one in self._all.items() if where.board == board)
+        return sum(self._switch(one) << lock for lock, one in self._by_board.get(board, ()))
 
     def sensors(self, board: int) -> int:
         """The item sensors of a board, bit n = lock n, 1 = something is inside."""
-        return sum(one.item << where.lock for where, one in self._all.items() if where.board == board)
+        return sum(one.item << lock for lock, one in self._by_board.get(board, ()))
 
     def doors(self) -> list[dict[str, object]]:
         """Every compartment as a person standing there would see it, in order."""
@@ -187,7 +208,10 @@ class Cabinet:
 
     def _happens(self, t: float, what: str, spot: Spot) -> list[Happening]:
         one = self._all[spot]
-        if what == "released" and one.latched:
+        if what == "overheated" and t >= one.due_hot:
+            one.due_hot = math.inf
+            return [Happening(t, "overheated", spot)]
+        if what == "released" and one.latched and one.driven_until >= t:
             one.latched = False
             one.due_open = t + (self._mechanics.swing if one.ailment.swing is None else one.ailment.swing)
             self._later(one.due_open, "opened", spot)
@@ -209,7 +233,7 @@ class Cabinet:
     def _person_shuts(self, t: float, spot: Spot) -> list[Happening]:
         one = self._all[spot]
         if one.driven_until > t:  # it bounces, and people push again
-            self._later(one.driven_until, "shut", spot)
+            self._later(min(one.driven_until, t + PUSH_AGAIN), "shut", spot)
             return [Happening(t, "bounced", spot)]
         one.latched, one.open, one.pulses_since_latched = True, False, 0
         return [Happening(t, "closed", spot)]
@@ -223,7 +247,7 @@ class Cabinet:
     def _heated(self, one: _Compartment, seconds: float, now: float) -> bool:
         """Whether this pulse took the coil past its rating."""
         before = max(0.0, one.heat - (now - one.heat_at) / 10)
-        one.heat, one.heat_at = before + seconds, now
+        one.heat, one.heat_at = before + (0.0 if seconds == math.inf else seconds), now
         return before <= self._mechanics.hot_after < one.heat
 
     def _switch(self, one: _Compartment) -> int:

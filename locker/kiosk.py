@@ -156,7 +156,9 @@ class CollectRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DepositRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``POST /api/deposit``. ``badge`` is the courier's signed badge as scanned, ``low`` asks for a door in reach."""
+    """``POST /api/deposit``. ``badge`` is the courier's signed badge as scanned, or the reference of that scan
+    (``locker.terminal``); ``low`` asks for a door in reach.
+    """
 
     badge: Annotated[str, msgspec.Meta(min_length=1, max_length=3072)]
     pin: Annotated[str, msgspec.Meta(min_length=1, max_length=16)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -16,12 +15,13 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from edge import log
 from edge.errors import ConfigError, LastmileError
 from edge.serve_http import listen, serve
 from locker.contract import Reason
+from locker.inputs_http import inputs_route
 from locker.kiosk import (
     BODY_LIMIT,
     STATUS,
@@ -36,12 +36,14 @@ from locker.kiosk import (
     SessionView,
 )
 from locker.kiosk_guard_http import Guard, check_token, reply
+from locker.websocket_http import first_of, until_gone
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from edge.clock import Clock
+    from locker.inputs_asyncio import Inputs
 
 _log = log.get_logger("locker.kiosk")
 _encode: Final = msgspec.json.Encoder().encode
@@ -70,8 +72,9 @@ def build_kiosk(
     hosts: frozenset[str],
     clock: Clock,
     limits: KioskLimits | None = None,
+    inputs: Inputs | None = None,
 ) -> Starlette:
-    """The ASGI application for ``desk``.
+    """The ASGI application for ``desk``; ``inputs`` are the terminal's keypad and scanners, where it has any.
 
     ``static`` is the folder of the built page, ``hosts`` the exact Host values under which the page is reached, such as
     ``{"127.0.0.1:8080"}``; ``token`` is what the page has to show (see ``Guard``).
@@ -89,7 +92,7 @@ def build_kiosk(
     guard = Middleware(Guard, token=check_token(token), hosts=hosts, allowance=allowance, clock=clock)
     handlers = {HTTPException: _http_refusal, LastmileError: _desk_failed, ClientDisconnect: _gone}
     routes = [
-        Mount("/api", routes=_Api(desk, limits).routes()),
+        Mount("/api", routes=_Api(desk, limits, inputs).routes()),
         Mount("/", app=StaticFiles(directory=static, html=True)),
     ]
     return Starlette(routes=routes, middleware=[guard], exception_handlers=handlers)
@@ -98,8 +101,9 @@ def build_kiosk(
 class _Api:
     """The handlers of ``/api``, each one question to the desk."""
 
-    def __init__(self, desk: Desk, limits: KioskLimits) -> None:
+    def __init__(self, desk: Desk, limits: KioskLimits, inputs: Inputs | None) -> None:
         self._desk = desk
+        self._inputs = inputs
         self._limits = limits
         self._watchers = 0
 
@@ -114,17 +118,19 @@ class _Api:
             Route("/sessions/{session}/end", self.end, methods=["POST"]),
             Route("/sessions/{session}/next", self.next, methods=["POST"]),
             WebSocketRoute("/sessions/{session}/watch", self.watch),
+            *([] if self._inputs is None else [inputs_route(self._inputs)]),
         ]
 
     async def collect(self, request: Request) -> Response:
         asked = await self._read(request, CollectRequest)
         if asked.voucher is not None:
-            return _verdict(await self._desk.collect_by_voucher(asked.voucher, asked.confirm))
+            return _verdict(await self._desk.collect_by_voucher(self._token(asked.voucher), asked.confirm))
         return _verdict(await self._desk.collect(asked.code or "", asked.extension, asked.confirm))
 
     async def deposit(self, request: Request) -> Response:
         asked = await self._read(request, DepositRequest)
-        return _verdict(await self._desk.deposit(asked.badge, asked.pin, (asked.booking,), asked.size, asked.low))
+        badge = self._token(asked.badge)
+        return _verdict(await self._desk.deposit(badge, asked.pin, (asked.booking,), asked.size, asked.low))
 
     async def doors(self, _request: Request) -> Response:
         desk = self._desk
@@ -159,9 +165,13 @@ class _Api:
         else:
             self._watchers += 1
             try:
-                await _first_of(_tell(ws, self._desk.watch(session)), _until_gone(ws))
+                await first_of(_tell(ws, self._desk.watch(session)), until_gone(ws))
             finally:
                 self._watchers -= 1
+
+    def _token(self, given: str) -> str:
+        """What was scanned, where ``given`` is the reference that the page has of it."""
+        return given if self._inputs is None else self._inputs.resolve(given)
 
     async def _read(self, request: Request, kind: type[_T]) -> _T:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
@@ -204,26 +214,6 @@ async def _tell(ws: WebSocket, views: AsyncIterator[SessionView]) -> None:
     async for view in views:
         await ws.send_text(_encode(view).decode())
     await ws.close(1000)
-
-
-async def _until_gone(ws: WebSocket) -> None:
-    message = await ws.receive()
-    if message["type"] == "websocket.receive":
-        await ws.close(1003)  # a watcher has nothing to say
-
-
-async def _first_of(*jobs: Coroutine[object, object, None]) -> None:
-    """Run ``jobs`` until one is done, then end the others: a page that left must not leave a watcher behind."""
-    tasks = [asyncio.create_task(job) for job in jobs]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    with contextlib.suppress(WebSocketDisconnect):
-        for task in done:
-            task.result()
 
 
 _WORDS: Final = {404: "not_found", 405: "wrong_method"}

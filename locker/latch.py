@@ -41,6 +41,7 @@ class LockBoards(Protocol):
     async def pulse(self, latch: Latch) -> None:
         """Put one unlock frame on the wire and return; says nothing about the door, only a later reading does.
 
-        Raises ``edge.errors.DeviceError`` when the frame did not go out (port missing or busy).
+        Raises ``edge.errors.DeviceError`` when the frame did not go out (port missing or busy), and its kind
+        ``DeviceSilent`` when nobody knows whether a coil was driven.
         """
         ...

@@ -33,6 +33,16 @@ settings.register_profile("explore", parent=settings.get_profile("ci"), derandom
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--lock-board",
+        action="append",
+        default=[],
+        metavar="MODULE:RIG",
+        help="try this driver of lock boards instead of ours (docs/drivers.md)",
+    )
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Guard the event loop of every asynchronous test; the others have none."""
     for item in items:

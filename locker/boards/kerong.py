@@ -4,26 +4,29 @@ RS-485, half duplex, 19200 8N1 from the factory. A frame is ``02 ADDR CMD data..
 SUM the low byte of the sum of all bytes before it. Facts from five independent public drivers of these boards.
 
 One lock per command is all this module can say: "unlock all" (33) has no function here, nor have delayed unlocking
-(39), the baud rate (40), or any command to the broadcast address.
+(39), the baud rate (40), or any command to the broadcast address: "status of all boards" (32) makes them all speak at
+once on one wire. The version query (F5 B6) is left out because no source shows its answer.
 """
 
 from __future__ import annotations
 
 import enum
-from typing import Final
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal
 
 import msgspec
 
 from edge.errors import ConfigError
+from edge.settings import Settings
+from locker import board as port
+from locker.board import COIL_MOST, BusTiming, CoilMs, Query, SerialDriver, numbers_by_address
+from locker.latch import Hook, Latch, Reading
 
 BOARDS: Final = 16
 """Addresses a board can have: the high nibble of ADDR."""
 
 LOCKS: Final = 16
 """Locks a CU16 has: the low nibble of ADDR. A CU12 has 12."""
-
-COIL_MOST: Final = 1.0
-"""Seconds a coil may be held. Boards accept 60 s, which burns a cabinet lock made for a tenth of a second."""
 
 COIL_STEP: Final = 0.01
 """Seconds per unit of the unlock time on the wire."""
@@ -219,3 +222,81 @@ def _address(board: int, lock: int = 0) -> int:
 def _frame(address: int, code: _Code, data: bytes = b"") -> bytes:
     body = bytes((_START, address, code)) + data + bytes((_END,))
     return body + bytes((sum(body) & 0xFF,))
+
+
+class Wiring(Settings, frozen=True):
+    """One board as it was installed and calibrated: open a door, look which way its bit moves."""
+
+    address: Annotated[int, msgspec.Meta(ge=0, lt=BOARDS)]
+    """As the board's switches say."""
+    locks: Annotated[int, msgspec.Meta(ge=1, le=LOCKS)] = LOCKS
+    """Locks wired from number 0 on: 12 on a CU12."""
+    closed_bit: Literal[0, 1] = 1
+    """The bit that a closed hook gives: 1 from the factory, 0 where the switches are wired the other way."""
+    item_sensors: bool = False
+    """Whether infrared sensors are fitted; unfitted inputs read like empty compartments."""
+    coil_ms: CoilMs = 500
+    """The board's unlock time as it is set; from the factory at most 500 ms."""
+
+
+class Codec:
+    """``locker.board.BusCodec`` and ``CoilTimed``."""
+
+    def __init__(self, wirings: Mapping[int, Wiring]) -> None:
+        """Raises ``ConfigError`` for an address that cannot be or stands twice."""
+        self.locks = {number: wiring.locks for number, wiring in wirings.items()}
+        self.coil = max(wiring.coil_ms for wiring in wirings.values()) / 1000
+        self._wirings = dict(wirings)
+        self._numbers = numbers_by_address(wirings)
+        self._queries = {
+            number: (Query(ask_status(wiring.address), number, 0, wiring.locks),) for number, wiring in wirings.items()
+        }
+        self._decoder = Decoder()
+
+    def queries(self, board: int) -> tuple[Query, ...]:
+        return self._queries[board]
+
+    def unlock(self, latch: Latch) -> bytes:
+        wiring = self._wirings.get(latch.board)
+        if wiring is None or latch.lock not in range(wiring.locks):
+            raise ConfigError(f"no lock is wired at {latch}", remedy="correct latch or board")
+        return unlock(wiring.address, latch.lock)
+
+    def ask_coil_time(self, board: int) -> bytes:
+        return ask_coil_time(self._wirings[board].address)
+
+    def set_coil_time(self, board: int, seconds: float) -> bytes:
+        return set_coil_time(self._wirings[board].address, seconds)
+
+    def feed(self, data: bytes) -> list[port.Event]:
+        return [self._told(event) for event in self._decoder.feed(data)]
+
+    def reset(self) -> None:
+        self._decoder.reset()
+
+    def _told(self, event: Event) -> port.Event:
+        """``event`` by the cabinet's numbers."""
+        match event:
+            case Request(raw):
+                return port.Word(raw)
+            case Malformed(flaw):
+                return port.Malformed(checksum=flaw is Flaw.CHECKSUM)
+            case Status() | CoilTime() if event.board not in self._numbers:
+                return port.Stranger(event.board)
+            case CoilTime(address, seconds):
+                return port.CoilTime(self._numbers[address], seconds)
+            case Status(address):
+                number = self._numbers[address]
+                wiring = self._wirings[number]
+                readings = tuple(_reading(event, lock, wiring) for lock in range(wiring.locks))
+                return port.Latches(number, 0, readings)
+
+
+def _reading(status: Status, lock: int, wiring: Wiring) -> Reading:
+    closed = (status.hooks >> lock & 1) == wiring.closed_bit
+    item = bool(status.items >> lock & 1) if wiring.item_sensors else None
+    return Reading(Hook.CLOSED if closed else Hook.OPEN, item)
+
+
+DRIVER: Final = SerialDriver(options=Wiring, codec=Codec, baud=19200, timing=BusTiming())
+"""The entry point ``kerong``."""

@@ -41,7 +41,7 @@ def test_any_wiring_is_read_back_as_it_was_listed() -> None:
     text = as_toml(
         read_table(f"\ufeffdoor;column;size;board;lock\r\n{lines}", source="list"), base_mm=100, column_mm=400
     )
-    around = '[bus]\nport = "p"\n[kiosk]\ntoken_file = "t"\n[[boards]]\naddress = 0\n'
+    around = '[kiosk]\ntoken_file = "t"\n[[boards]]\nboard = 0\nkind = "kerong"\n'
     layout = lay_out(parse_settings(around + text.replace("[locker.", "["), Locker, source="imported").cabinet)
     assert {(each.door, each.size.value, *each.latch.__reduce__()[1]) for each in layout.compartments} == {
         (door, size, board, lock) for door, _, size, board, lock in doors

@@ -31,13 +31,13 @@ from edge.errors import ConfigError, StoreError
 from edge.schema_sql import migrate
 from edge.settings_file import read_settings
 from edge.system_clock import SystemClock
-from locker.board_serial import BusTiming
+from locker.board import BusTiming
 from locker.ledger_file import Copy, copy_paths, read_ledger, write_copy
 from locker.ledger_sql import LOCKER_STEPS
 from tests.agents.people import typed
 from tests.locker.boards_rig import Rig, simulated_boards
 
-QUICK = Scan(BusTiming(answer=0.25, late=0.01, settle=0.02, coil_gap=0.03), asked=1, addresses=(0, 1, 2))
+QUICK = Scan(BusTiming(answer=0.25, late=0.01, settle=0.02), asked=1, highest=2)
 
 
 pytestmark = pytest.mark.xdist_group("doctor")
@@ -130,7 +130,7 @@ class Patient:
 
 
 @contextlib.contextmanager
-def patient(site: Site, **boards: object) -> Iterator[Patient]:
+def patient(site: Site, **boards: Any) -> Iterator[Patient]:
     with simulated_boards(**boards) as rig:
         yield Patient(site, rig)
 
@@ -161,7 +161,7 @@ async def test_two_boards_at_one_address_are_found_and_never_pulsed(here: Patien
 async def test_a_board_that_nobody_configured_and_one_that_is_dead_are_named(here: Patient) -> None:
     here.rig.control.call("fault", kind="dead", board=0)
     _, found = await here.examined()
-    assert said(found, "is not configured") == [(Level.FAULT, "board 1"), (Level.FAULT, "board 2")]
+    assert said(found, "is not configured") == [(Level.FAULT, "address 1"), (Level.FAULT, "address 2")]
     assert said(found, "does not answer") == [(Level.FAULT, "board 0")]
 
 
@@ -215,7 +215,7 @@ async def test_a_reversed_polarity_is_found_and_written_down(made: Site) -> None
         assert found == [Found(0, "closed_bit", 0, "04")]
         doctor.write(found[0])
         text = here.site.node_toml.read_text()
-        assert "closed_bit = 0  # found by lastmile doctor with door 04\naddress = 0\n" in text
+        assert "closed_bit = 0  # found by lastmile doctor with door 04\n" in text
         here.rig.control.call("close_door", board=0, lock=3)
         _, told, found = await here.calibrated()
         assert said(told, "closed_bit = 0 is right") == [(Level.GOOD, "door 04")]

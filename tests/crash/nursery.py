@@ -6,38 +6,55 @@ status, a line each.
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import importlib
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 import edge.journal
 import edge.journal_upkeep_asyncio
 import locker.cabinet_asyncio
+import locker.joined_asyncio
 from agents import locker as _agent  # noqa: F401  what a life needs is imported before it is forked
 from agents import processes
-from locker.board_serial import BusTiming, SerialBoards
+from locker.board import BusTiming
+from locker.boards import kerong
 from locker.cabinet_asyncio import Cabinet
 from locker.door import DoorTimes
 from tests.crash.boundaries import Trap
 
 TIMES = DoorTimes(debounce=0.01, no_change=0.2, pulse_gap=0.45, coil=0.02)
 """The simulated doors of this suite open 7 ms after their pulse, and their coils are driven for 10 ms."""
-BUS = BusTiming(answer=0.08, late=0.02, settle=0.005, coil_gap=0.03)
-"""Their coils are cool after that, and a pty has no latency timer."""
+BUS = BusTiming(answer=0.08, late=0.02, settle=0.005)
+"""A pty has no latency timer."""
+COIL_MS = 30
+"""Their coils are cool after that."""
 
 
 def hurry() -> None:
     """Give the doors, the bus and the seals less time; who waits for what stays as it is."""
-    Cabinet.__init__ = functools.partialmethod(Cabinet.__init__, times=TIMES)  # type: ignore[assignment]
-    SerialBoards.__init__ = functools.partialmethod(SerialBoards.__init__, timing=BUS)  # type: ignore[assignment]
+    begin = Cabinet.__init__
+
+    def begin_quickly(cabinet: Cabinet, *given: Any, **named: Any) -> None:
+        begin(cabinet, *given, **{**named, "times": TIMES})
+
+    Cabinet.__init__ = begin_quickly  # type: ignore[assignment,method-assign]
+    kerong.DRIVER = dataclasses.replace(kerong.DRIVER, timing=BUS, codec=_quick_coils)  # type: ignore[misc]
+    locker.joined_asyncio.COIL_MARGIN = 0.0  # type: ignore[misc]
     locker.cabinet_asyncio.IDLE_POLL_S = 0.02
     locker.cabinet_asyncio.BUSY_POLL_S = 0.01
     edge.journal.SEAL_AFTER_S = 0.2
     edge.journal_upkeep_asyncio.TICK_S = 0.05
+
+
+def _quick_coils(wirings: Mapping[int, kerong.Wiring]) -> kerong.Codec:
+    return kerong.Codec({board: msgspec.structs.replace(each, coil_ms=COIL_MS) for board, each in wirings.items()})
 
 
 def preload() -> None:

@@ -147,13 +147,16 @@ def _node_toml(office: Site, broker: str) -> str:
         "[locker.cabinet]\nbase_mm = 150\ncolumn_mm = 450\ndoor_mm = { S = 90, M = 100, L = 400 }\n"
         f"columns = [{columns}]\n"
     )
-    boards = "".join(f"[[locker.boards]]\naddress = {board}\n" for board in range(BOARDS))
+    boards = "".join(
+        f'[[locker.boards]]\nboard = {board}\nkind = "kerong"\nbus = "main"\naddress = {board}\n'
+        for board in range(BOARDS)
+    )
     return (
         f'health = "{HEALTH}"\n[node]\ntenant = "{office.tenant}"\nname = "{office.name}"\nrole = "locker"\n'
         f'consumers = ["hub"]\n[store]\ndirectory = "{STORE}"\nreserve_mib = 1\n[keys]\nrole = "keys/role.pem"\n'
         'code = "keys/code.key"\nroots = ["keys/root.jwk"]\nissuers = "keys/issuers.jws"\nhub = "keys/hub.jwk"\n'
         f'[link]\nsocket = "{LINK}"\nusers = ["lm-sync"]\n{broker}[sync]\nmax_backoff_s = 1.0\n'
-        f'[locker.bus]\nport = "{BUS}"\n{boards}'
+        f'[[locker.buses]]\nname = "main"\nport = "{BUS}"\n{boards}'
         f'[locker.kiosk]\ntoken_file = "{TOKEN}"\nport = {KIOSK_PORT}\n{cabinet}'
     )
 

@@ -14,6 +14,7 @@ from edge.clock import Clock
 from edge.clock_sim import ManualClock
 from edge.errors import LastmileError
 from locker.contract import DoorState, Word
+from locker.inputs_asyncio import Inputs
 from locker.kiosk import (
     Accepted,
     Desk,
@@ -141,14 +142,19 @@ def tiny_page(folder: Path) -> Path:
 
 @contextlib.asynccontextmanager
 async def served(
-    desk: Desk, static: Path, *, clock: Clock | None = None, limits: KioskLimits | None = None, port: int = 0
+    desk: Desk,
+    static: Path,
+    *,
+    clock: Clock | None = None,
+    limits: KioskLimits | None = None,
+    inputs: Inputs | None = None,
+    port: int = 0,
 ) -> AsyncIterator[str]:
     """The kiosk's server on a free port of the loopback (or on ``port``); gives its ``host:port``."""
     listener = listen_kiosk("127.0.0.1", port)
     host = f"127.0.0.1:{listener.getsockname()[1]}"
-    app = build_kiosk(
-        desk, token=TOKEN, static=static, hosts=frozenset({host}), clock=clock or ManualClock(), limits=limits
-    )
+    hosts, clock = frozenset({host}), clock or ManualClock()
+    app = build_kiosk(desk, token=TOKEN, static=static, hosts=hosts, clock=clock, limits=limits, inputs=inputs)
     serving = asyncio.create_task(serve_kiosk(app, listener))
     try:
         yield host

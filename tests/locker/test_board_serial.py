@@ -12,7 +12,10 @@ from collections.abc import Iterator
 import pytest
 
 from edge.errors import DeviceBusy, DeviceMissing, DeviceSilent
-from locker.board_serial import BusTiming, Wiring
+from edge.system_clock import SystemClock
+from locker.board import BusTiming
+from locker.boards.kerong import Wiring
+from locker.joined_asyncio import JoinedBoards, Part
 from locker.latch import Hook, Latch, Reading
 from tests.locker.boards_rig import IMPATIENT, SHUT, UNKNOWN, Rig, simulated_boards
 
@@ -146,7 +149,7 @@ async def test_an_adapter_that_echoes_is_noticed_and_believed_nothing(rig: Rig) 
     rig.control.call("fault", kind="echo")
     async with rig.boards(Wiring(0), Wiring(1), timing=BusTiming(answer=0.5, tries=1)) as boards:
         assert await boards.readings(0) == SHUT
-        assert boards.counters.echoes == 1
+        assert boards.counters.words == 1
         await boards.pulse(Latch(0, 0))
         await happens(rig, "opened", 0, 0)
         assert await boards.readings(0) == but(0, Hook.OPEN)
@@ -267,8 +270,9 @@ async def test_a_wrong_baud_rate_reads_as_unknown_and_opens_nothing(rig: Rig) ->
 
 
 async def test_pulses_are_apart_so_that_one_coil_is_driven_at_a_time(rig: Rig) -> None:
-    async with rig.boards(Wiring(0), Wiring(1), timing=BusTiming(coil_gap=0.3)) as boards:
-        await asyncio.gather(*(boards.pulse(Latch(number % 2, number)) for number in range(4)))
-        await happens(rig, "opened", 1, 3)
+    async with rig.boards(Wiring(0, coil_ms=20)) as boards:
+        joined = JoinedBoards([Part(boards, boards.boards, boards.coil)], SystemClock())
+        await asyncio.gather(*(joined.pulse(Latch(0, number)) for number in range(4)))
+        await happens(rig, "opened", 0, 3)
     assert len(rig.witnessed("pulse")) == 4
     assert rig.witnessed("double_coil") == []

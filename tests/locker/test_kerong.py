@@ -6,12 +6,15 @@ import itertools
 import random
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from edge.errors import ConfigError
+from locker.board import Latches, Stranger
 from locker.boards import kerong
-from locker.boards.kerong import CoilTime, Decoder, Event, Flaw, Malformed, Request, Status
+from locker.boards.kerong import Codec, CoilTime, Decoder, Event, Flaw, Malformed, Request, Status, Wiring
 from locker.kerong_board_sim import Ear, Heard
+from locker.latch import Hook, Latch, Reading
 
 COMMANDS = {
     "02 00 30 03 35": kerong.ask_status(0),
@@ -164,6 +167,43 @@ def test_reset_forgets_half_a_frame() -> None:
     decoder.feed(bytes.fromhex("02 00 35 FE FF 00 00 03"))
     decoder.reset()
     assert decoder.feed(bytes.fromhex("37")) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"address": 16},
+        {"address": -1},
+        {"address": 0, "locks": 17},
+        {"address": 0, "locks": 0},
+        {"address": 0, "closed_bit": 2},
+        {"address": 0, "coil_ms": 1001},
+        {"address": 0, "colour": "red"},
+    ],
+)
+def test_a_board_that_cannot_be_is_refused_where_its_options_are_read(options: dict[str, object]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(options, Wiring)
+
+
+def test_two_boards_of_one_address_are_refused_before_they_open_two_doors() -> None:
+    with pytest.raises(ConfigError, match="one address"):
+        Codec({0: Wiring(1), 1: Wiring(1)})
+
+
+def test_the_cabinets_numbers_are_not_the_addresses() -> None:
+    codec = Codec({7: Wiring(1, locks=2, closed_bit=0, item_sensors=True)})
+    assert codec.unlock(Latch(7, 1)) == kerong.unlock(1, 1)
+    (query,) = codec.queries(7)
+    assert query.frame == kerong.ask_status(1)
+    (told,) = codec.feed(bytes.fromhex("02 10 35 02 00 01 00 03 4D"))
+    assert told == Latches(7, 0, (Reading(Hook.CLOSED, item=True), Reading(Hook.OPEN, item=False)))
+    assert query.answered_by(told)
+    assert codec.feed(bytes.fromhex("02 00 35 FF FF 00 00 03 38")) == [Stranger(0)]
+    for latch in (Latch(7, 2), Latch(7, -1), Latch(1, 0)):
+        with pytest.raises(ConfigError):
+            codec.unlock(latch)
 
 
 def rubbish(seed: int, size: int) -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import os
 import select
 import termios
@@ -20,10 +21,13 @@ from locker.witness_file import read_witness
 from tests.locker.boards_rig import ROOT, Rig, simulated_boards
 
 SIMULATOR = (
+    "bench_sim",
     "cabinet_sim",
     "kerong_board_sim",
-    "kerong_faults_sim",
+    "line_faults_sim",
     "kerong_sim",
+    "hands_sim",
+    "pty_sim",
     "sim_control_socket",
     "witness_file",
 )
@@ -47,12 +51,12 @@ def wire(rig: Rig) -> Iterator[int]:
     os.close(descriptor)
 
 
-def opened(path: Path) -> int:
-    """The port raw and at 19200 baud, without any library of the driver's."""
+def opened(path: Path, baud: int = 19200) -> int:
+    """The port raw and at ``baud``, without any library of the driver's."""
     descriptor = os.open(path, os.O_RDWR | os.O_NOCTTY)
     tty.setraw(descriptor)
     attributes = termios.tcgetattr(descriptor)
-    attributes[4] = attributes[5] = termios.B19200
+    attributes[4] = attributes[5] = getattr(termios, f"B{baud}")
     termios.tcsetattr(descriptor, termios.TCSANOW, attributes)
     return descriptor
 
@@ -229,6 +233,28 @@ def test_two_driven_coils_and_a_coil_driven_too_long_are_told() -> None:
     doors.drive(SPOT, 0.6, 0.0)
     assert [one.what for one in doors.drive(Spot(0, 4), 0.6, 0.3)] == ["released", "opened", "double_coil", "pulse"]
     assert [one.what for one in doors.drive(SPOT, 0.6, 1.0)][-2:] == ["pulse", "overheated"]
+
+
+def test_a_coil_that_is_held_keeps_its_door_from_latching_until_it_is_let_go() -> None:
+    doors = cabinet(hot_after=3.0)
+    doors.drive(SPOT, math.inf, 0.0)
+    assert told(doors, 1.0) == [(0.005, "released"), (0.025, "opened")]
+    assert [one.what for one in doors.shut(SPOT, 2.0)] == ["bounced"]
+    assert told(doors, 10.0) == [(3.0, "overheated")]
+    doors.let_go(SPOT, 10.0)
+    assert [one.what for one in doors.shut(SPOT, 10.1)] == ["closed"]
+
+
+def test_a_coil_that_is_let_go_in_time_neither_releases_nor_overheats() -> None:
+    doors = cabinet(release=0.05, hot_after=3.0)
+    doors.drive(SPOT, math.inf, 0.0)
+    doors.let_go(SPOT, 0.04)
+    assert told(doors, 10.0) == []
+    doors.drive(SPOT, math.inf, 10.0)
+    assert [one.what for one in doors.let_go(SPOT, 12.0)] == ["released", "opened"]
+    doors.drive(SPOT, math.inf, 12.0)  # it was driven for 2 s before and has not cooled
+    assert told(doors, 12.9) == []
+    assert told(doors, 13.1) == [(13.0, "overheated")]
 
 
 def test_a_cut_cable_reads_the_same_whatever_the_door_does() -> None:

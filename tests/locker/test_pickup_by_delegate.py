@@ -67,7 +67,7 @@ async def test_whoever_was_sent_for_one_parcel_is_not_led_to_the_others(rig: Dow
     rig.bench.shut(accepted.door)
     await rig.pass_time(1.0)
     assert rig.view(accepted).next == ""
-    assert await rig.service.next(accepted.session) is None
+    assert await rig.service.next(accepted.session) == Refused(Reason.NOT_HERE)
 
 
 async def test_a_code_that_was_taken_back_opens_nothing_and_the_others_go_on(rig: DownlinkRig) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from edge.errors import StoreError
+from edge.errors import DeviceSilent, StoreError
 from edge.journal import Need
+from locker.door import DEFAULT_TIMES
 from locker.kiosk import SessionState
+from locker.latch import Latch
 from tests.locker.rig import LockerRig, running
 
 
@@ -17,6 +19,24 @@ from tests.locker.rig import LockerRig, running
 async def rig(tmp_path: Path) -> AsyncIterator[LockerRig]:
     async with running(tmp_path) as rig:
         yield rig
+
+
+async def test_a_pulse_of_which_nobody_knows_whether_it_was_given_is_followed_by_what_is_read(rig: LockerRig) -> None:
+    """Its owner was asked and did not answer. The door opens: that is ours, no forced door, and the code is spent."""
+    await rig.load("p1")
+    await rig.pass_time(DEFAULT_TIMES.commanded + 1.0)  # the courier's pulse no longer explains an opening
+    real = rig.bench.pulse
+
+    async def silent(latch: Latch) -> None:
+        await real(latch)
+        raise DeviceSilent("no answer", remedy="none")
+
+    rig.bench.pulse = silent  # type: ignore[method-assign]
+    accepted = await rig.accepted("p1")
+    await rig.pass_time(1.0)
+    assert rig.view(accepted).state is SessionState.OPEN
+    assert rig.events("locker.door.forced") == []
+    assert await rig.refused("p1") == "used"
 
 
 async def test_a_disk_that_refuses_the_commit_moves_nothing_and_keeps_nobody_out(rig: LockerRig) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from edge.serial_asyncio import SerialPort
 from edge.system_clock import SystemClock
-from locker.board_serial import SerialBoards, Wiring
+from locker.board_serial import SerialBoards
+from locker.boards.kerong import Codec, Wiring
 from locker.door import DoorTimes
 from locker.kiosk import Accepted, SessionState
 from tests.locker.bench import spot
@@ -32,7 +33,7 @@ class WiredLocker(LockerRig):
         self.sim = sim
         self.clock = clock  # type: ignore[assignment]  # it is never moved by hand here
         self.port = SerialPort(str(sim.link), baud=19200, clock=clock)
-        self.boards = SerialBoards(self.port, clock, [Wiring(0)], QUICK)
+        self.boards = SerialBoards(self.port, clock, Codec({0: Wiring(0)}), QUICK)
         self.times = SOON
 
     async def pass_time(self, seconds: float) -> None:

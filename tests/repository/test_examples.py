@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+import tomllib
+from pathlib import Path
 
 import msgspec
+import pytest
 
+from agents.check import check_cabinet
 from agents.document_file import DesiredFile, EditionFile
 from agents.enrol_settings import EnrolSettings
+from agents.gpio_check import check_gpio, gpio_boards
 from agents.settings import CollectorSettings, IssuerSettings, NodeSettings
 from edge.settings import parse_settings
 from tests.repository.source import ROOT
@@ -28,6 +33,34 @@ def test_the_node_example_fits_its_units() -> None:
     assert f"SocketBindAllow=ipv4:tcp:{node.locker.kiosk.port}\n" in role
     assert f"StateDirectory={node.store.directory.removeprefix('/var/lib/')}\n" in role
     assert f"User={node.link.users[0]}\n" in (SYSTEMD / "lastmile-cloud-sync.service").read_text()
+
+
+def test_the_example_on_pins_is_safe_and_fits_its_units() -> None:
+    whole = (EXAMPLES / "node.toml").read_text()
+    text = whole[: whole.index("[[locker.buses]]")] + (EXAMPLES / "gpio.toml").read_text()
+    node = parse_settings(text, NodeSettings, source="gpio.toml")
+    (told,) = check_gpio(node.locker, "gpio.toml")
+    assert told.startswith("pins: 13 wired")
+    (board,) = gpio_boards(node.locker, "gpio.toml").values()
+    made = (SYSTEMD / "lastmile.tmpfiles.conf").read_text()
+    camera = node.locker.inputs.camera
+    assert camera is not None
+    assert camera.frame_bytes == 640 * 480 * 3 // 2
+    for path, user in ((board.pulser, "lm-pulser"), (camera.socket, "lm-role")):
+        assert f"d {path.rpartition('/')[0]} 2710 {user} " in made.replace("  ", " ")
+    assert f"User={board.agent}\n" in (SYSTEMD / "lastmile-locker.service").read_text()
+    assert f"User={camera.users[0]}\n" in (SYSTEMD / "lastmile-camera.service").read_text()
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("boards-*.toml")), ids=lambda path: path.stem)
+def test_the_boards_of_an_example_are_what_their_driver_reads(path: Path) -> None:
+    """In the place of those in node.toml."""
+    node = tomllib.loads((EXAMPLES / "node.toml").read_text())
+    text = path.read_text()
+    node["locker"] |= {"buses": [], **tomllib.loads(text)["locker"]}
+    locker = msgspec.convert(node, NodeSettings).locker
+    check_cabinet(locker, source=path.name, text=text)
+    assert {board["kind"] for board in locker.boards} == {path.stem.removeprefix("boards-")}
 
 
 def test_the_collector_example_fits_its_unit_and_the_node() -> None:

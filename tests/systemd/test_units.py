@@ -116,7 +116,8 @@ def test_every_user_and_group_that_is_used_is_made() -> None:
     for line in (SYSTEMD / "lastmile.tmpfiles.conf").read_text().splitlines():
         if line.startswith("d"):
             used |= set(line.split()[3:5]) - {"root"}
-    assert used | (supplementary - {"dialout"}) == made
+    of_the_distribution = {"dialout", "input", "video"}
+    assert used | (supplementary - of_the_distribution) == made
 
 
 def test_sysusers_reads_its_file() -> None:
@@ -139,5 +140,26 @@ def test_the_directory_of_the_socket_is_made_so_that_only_the_group_can_connect(
     assert modes["/run/lastmile/link"] == (0o2710, "lm-role", "lm-link")
     assert modes["/run/lastmile/kiosk"] == (0o2710, "lm-role", "lm-kiosk")
     assert modes["/run/lastmile/health"] == (0o1770, "root", "lm-health")
-    writable = settings(SYSTEMD / "lastmile-locker.service")["ReadWritePaths"][0].split()
-    assert set(writable) == set(modes) - {"/run/lastmile"}
+    assert modes["/run/lastmile/pulser"] == (0o2710, "lm-pulser", "lm-role")
+    assert modes["/run/lastmile/scans"] == (0o2710, "lm-role", "lm-scan")
+    written = {name: settings(SYSTEMD / f"lastmile-{name}.service")["ReadWritePaths"] for name in ("locker", "pulser")}
+    assert written["pulser"] == ["/run/lastmile/pulser"]
+    assert set(written["locker"][0].split()) == set(modes) - {"/run/lastmile", "/run/lastmile/pulser"}
+
+
+def test_only_the_pulser_drives_coils_and_it_switches_off_however_it_ended() -> None:
+    """Also when all of it was killed at once: nobody of it is left to do so then."""
+    pulser = settings(SYSTEMD / "lastmile-pulser.service")
+    assert pulser["PrivateNetwork"] == ["yes"]
+    assert pulser["DeviceAllow"] == ["char-gpiochip rw"]
+    assert pulser["KillMode"] == ["mixed"]
+    assert pulser["ExecStopPost"] == [pulser["ExecStart"][0].replace("run pulser", "run pulser --off")]
+    with_chip = {unit.stem for unit in UNITS if "char-gpiochip rw" in settings(unit).get("DeviceAllow", [])}
+    assert with_chip == {"lastmile-pulser", "lastmile-locker"}
+
+
+def test_the_camera_sees_no_key_no_network_and_no_database() -> None:
+    camera = settings(SYSTEMD / "lastmile-camera.service")
+    assert camera["PrivateNetwork"] == ["yes"]
+    assert {"-/var/lib/lastmile", "-/var/lib/lastmile-identity"} <= set(camera["InaccessiblePaths"][0].split())
+    assert not {"StateDirectory", "ReadWritePaths"} & camera.keys()

@@ -160,3 +160,44 @@ export function follow(session: string, follower: Follower): () => void {
   };
   return stop;
 }
+
+/** A key of the keypad: a digit or one of the three words. */
+export type Key = { key: string };
+
+/**
+ * A scan: the digits of a code or the id of a booking as `text`, or a token as `ref`, which stands for it wherever the
+ * API takes a `badge` or a `voucher`. A `foreign` one means nothing here.
+ */
+export type Scan = {
+  scan: 'code' | 'voucher' | 'badge' | 'booking' | 'foreign';
+  ref: string | null;
+  text: string | null;
+};
+
+/** What the server closes with when another page hears the inputs. */
+const NEWER_PAGE = 4409;
+
+/** Hear keypad and scanners until the returned function is called, or a newer page hears them. */
+export function inputs(on: (input: Key | Scan) => void): () => void {
+  let stopped = false;
+  let timer = 0;
+  let socket: WebSocket | undefined;
+
+  const connect = () => {
+    const scheme = location.protocol === 'https:' ? 'wss' : 'ws';
+    socket = new WebSocket(`${scheme}://${location.host}/api/inputs`, ['lastmile.kiosk.v1', `token.${token}`]);
+    socket.onmessage = (event) => {
+      if (!stopped) on(JSON.parse(String(event.data)) as Key | Scan);
+    };
+    socket.onclose = (event) => {
+      if (!stopped && event.code !== NEWER_PAGE) timer = setTimeout(connect, POLL_MS);
+    };
+  };
+
+  connect();
+  return () => {
+    stopped = true;
+    clearTimeout(timer);
+    socket?.close();
+  };
+}

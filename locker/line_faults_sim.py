@@ -1,4 +1,4 @@
-"""Faults of the simulated bus: what becomes of an answer on its way to the agent."""
+"""Faults of a simulated bus: what becomes of an answer on its way to the agent."""
 
 from __future__ import annotations
 
