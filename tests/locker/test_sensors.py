@@ -10,15 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.cabinet_sensors import SensorSettings, wire_sensors
-from edge.errors import ConfigError, ProtocolError, TransitionError
+from agents.cabinet_sensors import SensorSettings, lines_of_sensors, wire_sensors
+from edge.errors import ConfigError, DeviceMissing, ProtocolError, TransitionError
 from edge.settings import parse_settings
 from locker.contract_cabinet import SensorState, Watched
+from locker.gpio_wiring import Pull, check_free
 from locker.layout import lay_out
+from locker.pins_gpio import own_pins
 from locker.plan import Plan
 from locker.sensor_text import Format, parse
 from locker.sensors import PATIENCE, TRANSITIONS, Change, Patience, Range, SensorInput, SensorWatch, move
 from locker.sensors_file import read_sensor
+from locker.sensors_gpio import GpioContact
+from tests.locker.gpio_rig import simulated_pi
 
 ALARM, NORMAL, UNKNOWN = SensorState.ALARM, SensorState.NORMAL, SensorState.UNKNOWN
 
@@ -181,8 +185,45 @@ def test_a_zone_needs_a_thermometer_of_its_own(named: str, sensors: tuple[Sensor
 
 
 @pytest.mark.parametrize(
-    "told", [{"format": "flag"}, {"watches": "mains"}, {"low_c": 1.0}, {"low_c": 3.0, "high_c": 2.0}]
+    "told",
+    [
+        {"format": "flag"},
+        {"watches": "mains"},
+        {"low_c": 1.0},
+        {"low_c": 3.0, "high_c": 2.0},
+        {"file": ""},
+        {"gpio": 4},
+        {"file": "", "gpio": 4},
+    ],
 )
 def test_a_sensor_that_makes_no_sense_is_refused(told: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="sensor 't'"):
         sensor(**told)
+
+
+async def test_a_contact_on_a_pin_is_read_and_a_chip_that_is_gone_is_silence() -> None:
+    """The real gpiozero on a simulated Pi: pin 22 is a door's switch to ground, and the door is shut."""
+    with simulated_pi() as pi, contextlib.closing(own_pins(pi.environ)) as pins:
+        contact = GpioContact(pins, 22, Pull.UP)
+        assert await contact.read() == 0.0
+        assert await GpioContact(pins, 26, Pull.UP).read() == 1.0
+    assert await GpioContact(NoChip(), 22, Pull.UP).read() is None
+
+
+class NoChip:
+    """A machine without pins."""
+
+    def drive(self, line: int, level: int) -> None: ...
+
+    def sense(self, line: int, pull: Pull) -> None:
+        raise DeviceMissing("no GPIO chip here", remedy="none")
+
+    def read(self, line: int) -> int:
+        return 0
+
+
+def test_a_pin_is_wired_once_and_to_none_that_the_pi_needs() -> None:
+    tamper = SensorSettings(name="lid", watches="tamper", gpio=22)
+    assert list(lines_of_sensors((tamper,))) == [(22, "the sensor lid")]
+    with pytest.raises(ConfigError, match="pin 14 belongs to"):
+        check_free([(14, "the sensor lid")], "node.toml")
