@@ -46,13 +46,14 @@ async def _examine(patient: Doctor, *, polarity: bool, door: str | None, json: b
         found.append(finding)
     if not polarity:
         return found
-    async for finding, changes in patient.calibrate(_ask, door):
+    async for finding, change in patient.calibrate(_ask, door):
         _tell(finding, json=json)
         found.append(finding)
-        for change in changes:
-            if await _ask(f"Write {change.option} = {change.value} for board {change.board} into {patient.config}?"):
-                patient.write(change)
-                found.remove(finding)
+        if change is None:
+            continue
+        if await _ask(f"Write {change.option} = {change.value} for board {change.board} into {patient.config}?"):
+            patient.write(change)
+            found.remove(finding)
     return found
 
 

@@ -16,7 +16,7 @@ from agents.doctor_boards import examine_bus, serial_ports
 from agents.doctor_broker import examine_broker
 from agents.doctor_bus import SCAN, DoctorBus, Heard, Scan, buses_of
 from agents.doctor_ledger import proven_empty
-from agents.doctor_polarity import Ask, Found, Polarity, choose_door
+from agents.doctor_polarity import Ask, Found, Judged, Polarity, choose_door
 from agents.doctor_report import Finding, failed, fault, good, note
 from agents.settings import NodeSettings
 from agents.trust import read_trust
@@ -66,11 +66,11 @@ class Doctor:
             async for finding in examine_bus(bus, self._scan, note_alone):
                 yield finding
 
-    async def calibrate(self, ask: Ask, door: str | None = None) -> AsyncIterator[tuple[Finding, list[Found]]]:
+    async def calibrate(self, ask: Ask, door: str | None = None) -> AsyncIterator[Judged]:
         """Open one empty door of each board and judge its switches; ``door`` names the only one that may be opened.
 
         Only after ``examine``, and only on boards that answered it alone: for two boards at one address a pulse opens
-        two doors. Each finding comes with what has to be changed for it.
+        two doors.
         """
         if door is not None and door not in self.layout.doors():
             raise ConfigError(f"no door {door!r}", remedy="name a door of this cabinet")
@@ -82,27 +82,27 @@ class Doctor:
 
     async def _calibrate(
         self, bus: DoctorBus, board: int, empty: frozenset[str] | None, ask: Ask, door: str | None
-    ) -> AsyncIterator[tuple[Finding, list[Found]]]:
+    ) -> AsyncIterator[Judged]:
         doors = [each for each in self.layout.compartments if each.latch.board == board]
         if not doors or (door is not None and door not in {each.door for each in doors}):
             return
         if board not in self.alone:
             what = "it does not answer properly and alone, so nothing of it is opened"
-            yield fault(f"board {board}", what, "mend what was said of it first"), []
+            yield fault(f"board {board}", what, "mend what was said of it first"), None
             return
         chosen = choose_door(doors, empty, door, board)
         if isinstance(chosen, Finding):
-            yield chosen, []
+            yield chosen, None
             return
         try:
             bus.open()
-            findings, found = await Polarity(bus, ask, self._clock.sleep).examine(chosen)
+            judged = await Polarity(bus, ask, self._clock.sleep).examine(chosen)
         except LastmileError as error:
-            findings, found = [failed(f"board {board}", error)], []
+            judged = [(failed(f"board {board}", error), None)]
         finally:
             bus.close()
-        for finding in findings:
-            yield finding, found
+        for each in judged:
+            yield each
 
     def write(self, found: Found) -> None:
         """Put one thing that was found out into the configuration. Raises ``ConfigError`` where it cannot be."""

@@ -30,6 +30,10 @@ class Found(msgspec.Struct, frozen=True):
     door: str
 
 
+Judged = tuple[Finding, Found | None]
+"""What was found out, and what has to be changed for it."""
+
+
 def choose_door(
     doors: Sequence[Compartment], empty: Collection[str] | None, named: str | None, board: int
 ) -> Compartment | Finding:
@@ -59,26 +63,26 @@ class Polarity:
         self._ask = ask
         self._sleep = sleep
 
-    async def examine(self, door: Compartment) -> tuple[list[Finding], list[Found]]:
+    async def examine(self, door: Compartment) -> list[Judged]:
         """Open ``door``, look, have it shut. Opens nothing else, and nothing twice. Raises ``DeviceError``."""
         where = f"door {door.door}"
         board = door.latch.board
         if not await self._ask(f"Is door {door.door} shut, and its compartment empty?"):
-            return [note(where, "was not opened", "shut it when it is empty, and begin again")], []
+            return [(note(where, "was not opened", "shut it when it is empty, and begin again"), None)]
         before = await self._read(board)
         flaw = _unfit(before, door)
         if flaw is not None:
-            return [flaw], []
+            return [(flaw, None)]
         await self._bus.pulse(door.latch)
         await self._sleep(OPENS_S)
         after = await self._read(board)
         if not await self._ask(f"Did door {door.door} open, and no other?"):
             what = "did not open, or another did"
-            return [fault(where, what, "look at its latch, its wire to the board and its line in the plan")], []
-        findings, found = _judged(before, after, door)
+            return [(fault(where, what, "look at its latch, its wire to the board and its line in the plan"), None)]
+        judged = _judged(before, after, door)
         if not await self._ask(f"Shut door {door.door}. Is it shut?"):
-            findings.append(note(where, "was left open", "shut it"))
-        return findings, found
+            judged.append((note(where, "was left open", "shut it"), None))
+        return judged
 
     async def _read(self, board: int) -> dict[Calibration, tuple[Reading, ...]]:
         return {each: await self._bus.read(board, each) for each in self._bus.calibrations(board)}
@@ -94,24 +98,25 @@ def _unfit(before: Readings, door: Compartment) -> Finding | None:
     return None
 
 
-def _judged(before: Readings, after: Readings, door: Compartment) -> tuple[list[Finding], list[Found]]:
+def _judged(before: Readings, after: Readings, door: Compartment) -> list[Judged]:
     where, lock = f"door {door.door}", door.latch.lock
     some = next(iter(before))
     moved = [n for n, (one, two) in enumerate(zip(before[some], after[some], strict=True)) if one.hook is not two.hook]
     if moved != [lock]:
         seen = ", ".join(map(str, moved)) or "none"
-        return [fault(where, f"lock {lock} was to move and these did: {seen}", "correct the latch or its sensor")], []
-    findings, found = [], []
+        what = f"lock {lock} was to move and these did: {seen}"
+        return [(fault(where, what, "correct the latch or its sensor"), None)]
+    judged: list[Judged] = []
     for each in before:
         if (before[each][lock].hook, after[each][lock].hook) != (Hook.CLOSED, Hook.OPEN):
             continue
         if each.configured == each.value:
-            findings.append(good(where, f"{each.option} = {each.value} is right"))
+            judged.append((good(where, f"{each.option} = {each.value} is right"), None))
             continue
         remedy = f"set {each.option} = {each.value} for board {door.latch.board}"
         if each.configured is None:
-            findings.append(note(where, f"{each.option} was not known", remedy))
+            told = note(where, f"{each.option} was not known", remedy)
         else:
-            findings.append(fault(where, f"{each.option} is the wrong way round", remedy))
-        found.append(Found(door.latch.board, each.option, each.value, door.door))
-    return findings, found
+            told = fault(where, f"{each.option} is the wrong way round", remedy)
+        judged.append((told, Found(door.latch.board, each.option, each.value, door.door)))
+    return judged

@@ -119,7 +119,7 @@ class Patient:
         doctor = Doctor(self.site.node_toml, Hurried(), QUICK)
         doctor.alone.add(0)
         told = [each async for each in doctor.calibrate(self.ask, door)]
-        return doctor, [finding for finding, _ in told], [each for _, found in told for each in found]
+        return doctor, [finding for finding, _ in told], [found for _, found in told if found is not None]
 
     async def ask(self, question: str) -> bool:
         self.asked.append(question)
@@ -219,6 +219,24 @@ async def test_a_reversed_polarity_is_found_and_written_down(made: Site) -> None
         here.rig.control.call("close_door", board=0, lock=3)
         _, told, found = await here.calibrated()
         assert said(told, "closed_bit = 0 is right") == [(Level.GOOD, "door 04")]
+
+
+async def test_single_and_whole_status_of_a_board_are_calibrated_separately(made: Site) -> None:
+    """On such boards the two may contradict each other: here a shut door is 0 in the one and 11 in the other."""
+    with patient(made, family="locker.x8a_sim", boards=1, locks=16, shut_bit=0, shut_single=0x11, baud=9600) as here:
+        here.change('kind = "kerong"', 'kind = "0x8a"')
+        here.change("address = 0", "address = 1\nlocks = 16\nclosed_bit = 1")
+        here.change("item_sensors = true\n", "")
+        here.ledger(d04="free")
+        doctor, told, found = await here.calibrated()
+        assert here.pulses() == [(1, 3)], "by the board's own number"
+        assert said(told, "closed_bit is the wrong way round") == [(Level.FAULT, "door 04")]
+        assert said(told, "closed_single was not known") == [(Level.NOTE, "door 04")]
+        assert found == [Found(0, "closed_bit", 0, "04"), Found(0, "closed_single", "11", "04")]
+        for each in found:
+            doctor.write(each)
+        (board,) = read_settings(here.site.node_toml, NodeSettings).locker.boards
+        assert (board["closed_bit"], board["closed_single"]) == (0, "11")
 
 
 @pytest.mark.parametrize("state", ["occupied", "blocked", "unknown"])
