@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from agents.cabinet_sensors import wire_sensors
 from agents.cloud_sync import broker_settings
 from agents.gpio_check import check_gpio
 from agents.lock_boards import plan_boards
@@ -19,16 +19,23 @@ from edge.errors import ConfigError
 from edge.keys_file import MAX_PAIR_BYTES, private_text
 from edge.settings_file import read_settings
 from edge.tls_socket import TlsFiles, client_context
+from locker.drawing import draw
+from locker.layout import Layout, lay_out, out_of_reach
 
 
 def check_node(config: Path, wall: float) -> Iterator[str]:
     """Lines for a person. ``wall`` is this machine's time. Raises ``ConfigError`` at the first thing that is wrong."""
     settings = read_settings(config, NodeSettings)
     yield f"{config}: every key is known and in range"
-    check_cabinet(settings.locker, source=str(config), text=config.read_text())
-    doors = len(settings.locker.compartments)
-    yield f"cabinet: {doors} compartments on {len(settings.locker.boards)} board(s), no latch wired twice"
+    layout = check_cabinet(settings.locker, source=str(config), text=config.read_text())
+    boards = len(settings.locker.boards)
+    yield f"cabinet: {len(layout.compartments)} compartments on {boards} board(s), no latch wired twice"
+    yield from draw(layout)
     yield from check_gpio(settings.locker, str(config))
+    if sensors := wire_sensors(settings.locker.sensors, layout, config.parent):
+        yield f"sensors: {', '.join(f'{each.name} ({each.watched.value})' for each in sensors)}"
+    warnings = list(out_of_reach(layout))
+    yield from (f"warning: {warning}" for warning in warnings)
     trust = read_trust(settings, config.parent)
     yield f"keys: node {trust.identity.audience}, issuers version {trust.issuers.version}"
     where = broker_settings(settings.broker, trust.identity.node, config.parent)
@@ -36,7 +43,7 @@ def check_node(config: Path, wall: float) -> Iterator[str]:
     if where.tls is not None:
         yield from check_certificate(where.tls, trust.identity.node, wall)
     yield f"broker: {settings.broker.host}:{settings.broker.port}, MQTT {settings.broker.protocol}"
-    yield "no fault found"
+    yield f"no fault found{f', {len(warnings)} warning(s)' if warnings else ''}"
 
 
 def check_certificate(files: TlsFiles, node: str, wall: float) -> Iterator[str]:
@@ -48,21 +55,16 @@ def check_certificate(files: TlsFiles, node: str, wall: float) -> Iterator[str]:
     yield f"certificate: CN={own.name}, {own.days_left(wall):.0f} days left, due for renewal on {renewed}"
 
 
-def check_cabinet(locker: Locker, *, source: str, text: str = "") -> None:
-    """Raises ``ConfigError`` for a door, latch or board that is named twice or does not exist, and what a board's
-    driver does not know. ``source`` and ``text`` are the file's name and content, for messages.
+def check_cabinet(locker: Locker, *, source: str, text: str = "") -> Layout:
+    """The cabinet as it stands. Raises ``ConfigError`` for a door or latch that is named twice or not there, and for
+    what a board's driver does not know. ``source`` and ``text`` are the file's name and content, for messages.
     """
+    layout = lay_out(locker.cabinet)
     locks = plan_boards(locker, source=source, text=text).locks
-    for what, names in (
-        ("door", [each.door for each in locker.compartments]),
-        ("latch", [f"board {each.board} lock {each.lock}" for each in locker.compartments]),
-    ):
-        twice = [name for name, count in Counter(names).items() if count > 1]
-        if twice:
-            raise ConfigError(f"{source}: {what} {twice[0]!r} stands twice", remedy=f"give every {what} its own")
-    for each in locker.compartments:
-        if each.lock >= locks.get(each.board, 0):
+    for each in layout.compartments:
+        if each.latch.lock >= locks.get(each.latch.board, 0):
             raise ConfigError(
-                f"{source}: door {each.door!r} is wired to board {each.board} lock {each.lock}, which is not there",
+                f"door {each.door!r} is wired to board {each.latch.board} lock {each.latch.lock}, which is not there",
                 remedy="correct the latch, or add the board under [[locker.boards]]",
             )
+    return layout

@@ -15,7 +15,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from agents import cli_collector
+from agents.cli_cabinet import cabinet
 from agents.cli_command import command
+from agents.cli_doctor import doctor
 from agents.cli_enrol import enrol
 from agents.cli_fleet import fleet
 from agents.cli_gpio import gpio
@@ -32,9 +34,11 @@ simulate = typer.Typer(no_args_is_help=True, help="Simulated hardware that speak
 journal = typer.Typer(no_args_is_help=True, help="Read and verify a node's journal.")
 app.add_typer(simulate, name="simulate")
 simulate.command("fleet")(fleet)
+app.command("doctor")(doctor)
 simulate.command("gpio")(gpio)
 app.add_typer(issuer, name="issuer")
 app.add_typer(command, name="command")
+app.add_typer(cabinet, name="cabinet")
 app.add_typer(journal, name="journal")
 app.add_typer(identity, name="identity")
 app.add_typer(enrol, name="enrol")

@@ -66,14 +66,18 @@ def command_expect(  # noqa: PLR0913  each is an option that a person may give
     hold_hours: Annotated[int, typer.Option(min=1, max=2160, help="From the deposit on.")] = 72,
     low: Annotated[bool, typer.Option("--low", help="Only a door in reach of a seated person will do.")] = False,
     group: Annotated[str, typer.Option(help="A pseudonym: parcels of one customer, collected in one visit.")] = "",
+    climate: Annotated[
+        Literal["ambient", "cold", "frozen", "heated"], typer.Option(help="At which it must be kept.")
+    ] = "ambient",
     days: Days = 30,
     rev: Rev = None,
     wait: Wait = 30.0,
     json: Json = False,
 ) -> None:
     """A parcel will come under this booking."""
-    more = {**({"low": True} if low else {}), **({"group": group} if group else {})}
-    args = {"size": size, "hold_hours": hold_hours, **more}
+    # What is usual is left out, for nodes of an earlier release.
+    asked = {"low": low, "group": group, "climate": "" if climate == "ambient" else climate}
+    args = {"size": size, "hold_hours": hold_hours, **{name: value for name, value in asked.items() if value}}
     _book(config, json, node, "expect", booking, args, days=days, rev=rev, wait=wait)
 
 

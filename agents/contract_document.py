@@ -27,7 +27,7 @@ from edge import jose
 from edge.command import Kind
 from edge.event import EventClass
 
-VERSION: Final = "1.0.0"
+VERSION: Final = "1.1.0"
 """Of the contract, not of the program: ``docs/contract.md`` says what makes which part of it rise."""
 
 _CLOUDEVENT = "application/cloudevents+json"

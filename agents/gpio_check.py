@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from agents.cabinet_sensors import lines_of_sensors
 from agents.lock_boards import plan_boards
 from agents.settings import Locker
 from edge.errors import ConfigError
-from locker.gpio_wiring import GpioBoard, check_keypad, check_locks, check_once, lines_of, lines_of_keypad
+from locker.gpio_wiring import GpioBoard, check_free, check_keypad, check_locks, check_once, lines_of, lines_of_keypad
 from locker.latch_gpio import DRIVER
 
 
@@ -28,6 +29,9 @@ def check_gpio(locker: Locker, source: str) -> Iterator[str]:
     if keypad is not None:
         check_keypad(keypad, source)
         lines += lines_of_keypad(keypad)
+    contacts = list(lines_of_sensors(locker.sensors))
+    check_free(contacts, source)
+    lines += contacts
     check_once(lines, source)
     if lines:
         yield f"pins: {len(lines)} wired, none twice, no coil that something else drives while the node starts"

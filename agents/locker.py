@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import random
 import secrets
@@ -14,6 +15,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 import web
+from agents.cabinet_sensors import wire_sensors
 from agents.lock_boards import connect, plan_boards
 from agents.locker_downlink import STATUS, Downlink, local_time, software
 from agents.locker_inputs import keep_inputs
@@ -45,16 +47,17 @@ from edge.time_floor_sql import keep_time, resume_time
 from edge.voucher import Voucher
 from locker.board_serial import SerialBoards
 from locker.cabinet_asyncio import Cabinet
-from locker.compartment import Compartment, Size
 from locker.door import DEFAULT_TIMES, Done, DoorTimes
 from locker.inputs_asyncio import Inputs
 from locker.issuing import IssuedCode
+from locker.kiosk import FrontView
 from locker.kiosk_http import build_kiosk, listen_kiosk, serve_kiosk
-from locker.latch import Latch
+from locker.layout import lay_out
 from locker.ledger_file import overtake_ledger, rebuild_ledger
 from locker.ledger_sql import LOCKER_STEPS, LedgerStore, RunningTime, SqlLedger
 from locker.office_asyncio import Office
 from locker.pickup_code import issue
+from locker.sensors_asyncio import CabinetSensors
 from locker.service import LockerService, Readers, Terms
 from locker.sessions_asyncio import Sessions
 from locker.shown import Shown
@@ -82,6 +85,7 @@ class LockerAgent:
         self._log = log.get_logger("agents.locker")
         self._supervisor = Supervisor(self._clock, random.random, self._health)
         self._trust = read_trust(settings, base)
+        self._layout = lay_out(settings.locker.cabinet)
         self._inputs = Inputs(Terminal(os.urandom), self._clock)
         self._place = Place(base / settings.store.directory / "state.db")
         self._links: RoleLinkDesk | None = None
@@ -131,7 +135,8 @@ class LockerAgent:
         await issuers.load()
         service = self._service(store, issuers)
         cabinet = await self._cabinet(service)
-        service.attach(cabinet)
+        sensors = CabinetSensors(wire_sensors(self._settings.locker.sensors, self._layout, self._base), store, clock)
+        service.attach(cabinet, sensors)
         server: LinkServer
 
         def push(out: Out) -> None:
@@ -156,6 +161,8 @@ class LockerAgent:
         await downlink.desired.report()
         self._keep_tasks(journal, cabinet, server, upkeep, store)
         self._keep_downlink(downlink, link_desk, server)
+        for name in sensors.names:
+            self._supervisor.keep(f"sensor-{name}", functools.partial(sensors.follow, name))
         await self._open_kiosk(service)
         try:
             await self._supervisor.run_until_signal()
@@ -164,12 +171,12 @@ class LockerAgent:
 
     def _begin(self, ledger: SqlLedger) -> None:
         overtake_ledger(ledger.transaction.sql, self._place.database)
-        ledger.add_compartments(each.door for each in self._settings.locker.compartments)
+        ledger.add_compartments(each.door for each in self._layout.compartments)
 
     def _service(self, store: LedgerStore, issuers: HeldIssuers) -> LockerService:
         trust, clock = self._trust, self._clock
-        hold_s = self._settings.locker.terms.hold_hours * 3600.0
-        terms = Terms(trust.identity.node, hold_s, local=local_time)
+        told = self._settings.locker.terms
+        terms = Terms(trust.identity.node, told.hold_hours * 3600.0, told.deposits_without_mains, local=local_time)
 
         def read_badge(token: str) -> Mapping[str, Any]:
             wall = clock.wall() if clock.trusted() else None
@@ -209,12 +216,14 @@ class LockerAgent:
     async def _cabinet(self, service: LockerService) -> Cabinet:
         locker = self._settings.locker
         boards, buses = connect(plan_boards(locker, source="the node's configuration"), self._clock, self._base)
-        compartments = [
-            Compartment(each.door, Latch(each.board, each.lock), Size(each.size), each.height_mm)
-            for each in locker.compartments
-        ]
-        times = DoorTimes(coil=max(DEFAULT_TIMES.coil, boards.coil))
-        cabinet = Cabinet(compartments, boards, self._clock, told=service.heard, times=times)
+        cabinet = Cabinet(
+            self._layout.compartments,
+            boards,
+            self._clock,
+            told=service.heard,
+            times=DoorTimes(coil=max(DEFAULT_TIMES.coil, boards.coil)),
+            front=FrontView(self._layout.width_mm, self._layout.height_mm, self._layout.screen),
+        )
         for bus in buses:
             for board in bus.boards:
                 await self._look_for_twins(bus, cabinet, board)

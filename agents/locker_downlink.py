@@ -33,6 +33,7 @@ from locker.bookings import Order
 from locker.commands import COMMANDS, Clear, Open, Release, is_id
 from locker.desired import Wishes, read_wishes
 from locker.door import Done, Outcome
+from locker.layout import lay_out
 from locker.office_asyncio import Office
 from locker.service import LockerService, Terms
 
@@ -195,7 +196,7 @@ class LockerWishes:
     """``edge.desired_sql.Subject``: applies a document to the running locker, on top of its configuration."""
 
     def __init__(self, settings: NodeSettings, terms: Terms, use: Callable[[Terms], None]) -> None:
-        self._doors = frozenset(each.door for each in settings.locker.compartments)
+        self._doors = lay_out(settings.locker.cabinet).doors()
         self._level = settings.log.level
         self._terms = terms
         self._use = use

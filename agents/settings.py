@@ -6,8 +6,10 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from agents.cabinet_sensors import SensorSettings
 from agents.input_settings import InputSettings
 from edge.settings import Settings
+from locker.plan import Plan
 
 Path = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 """Of a file; a relative one is meant from the configuration file's own directory."""
@@ -91,21 +93,12 @@ class BoardPlace(Settings, frozen=True):
     """The bus that it stands on; empty for a kind that needs none."""
 
 
-class Compartment(Settings, frozen=True):
-    """One compartment: the name on its door, its latch, its size, the height of its handle above the floor."""
-
-    door: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9-]{1,16}\Z")]
-    board: Annotated[int, msgspec.Meta(ge=0, le=255)]
-    lock: Annotated[int, msgspec.Meta(ge=0, le=255)]
-    """From 0, whatever is printed on the board."""
-    size: Literal["S", "M", "L"]
-    height_mm: Annotated[int, msgspec.Meta(ge=0, le=4000)]
-
-
 class Terms(Settings, frozen=True):
     """What the operator promises."""
 
     hold_hours: Annotated[int, msgspec.Meta(ge=1, le=2160)] = 72
+    deposits_without_mains: bool = True
+    """Whether couriers may bring parcels while the mains are gone. Customers collect as long as there is power."""
 
 
 class Locker(Settings, frozen=True):
@@ -113,10 +106,11 @@ class Locker(Settings, frozen=True):
 
     boards: Annotated[tuple[dict[str, Any], ...], msgspec.Meta(min_length=1, max_length=64)]
     """``BoardPlace``, and the options of its kind's driver, which ``agents.lock_boards`` reads."""
-    compartments: Annotated[tuple[Compartment, ...], msgspec.Meta(min_length=1, max_length=256)]
+    cabinet: Plan
     kiosk: Kiosk
     buses: Annotated[tuple[Bus, ...], msgspec.Meta(max_length=16)] = ()
     terms: Terms = Terms()
+    sensors: Annotated[tuple[SensorSettings, ...], msgspec.Meta(max_length=32)] = ()
     inputs: InputSettings = InputSettings()
 
 

@@ -18,13 +18,6 @@ from locker.pickup_code import KEY_BYTES
 
 YEAR_S = 365 * 86_400
 SHIFT_S = 8 * 3600
-ROWS = ("S", "S", "M", "L")
-"""Sizes of a column from the floor up; the demonstration cabinet has four columns."""
-COLUMNS = 4
-ROW_MM = 300
-FIRST_MM = 450
-
-
 _NODE = """[node]
 tenant = "{tenant}"
 name = "{name}"
@@ -67,7 +60,18 @@ item_sensors = true
 token_file = "run/kiosk.token"
 port = {kiosk_port}
 
-{compartments}"""
+[locker.cabinet]
+base_mm = 150
+column_mm = 450
+door_mm = {{ S = 250, M = 300, L = 400 }}
+columns = [
+    {{ name = "1", rows = "S S M L", doors = "01..04", latches = "0:0..3" }},
+    {{ name = "2", rows = "S S M L", doors = "05..08", latches = "0:4..7" }},
+    {{ name = "screen", rows = "blank:600 screen:600" }},
+    {{ name = "3", rows = "S S M L", doors = "09..12", latches = "0:8..11" }},
+    {{ name = "4", rows = "S S M L", doors = "13..16", latches = "0:12..15" }},
+]
+"""
 
 _COLLECTOR = """name = "hub"
 database = "collector.db"
@@ -221,22 +225,9 @@ def write_settings(site: Site, *, broker_port: int, kiosk_port: int, protocol: s
             uid=uid,
             broker=broker,
             kiosk_port=kiosk_port,
-            compartments=_compartments(),
         )
     )
     site.collector_toml.write_text(
         _COLLECTOR.format(subscribe=subscribe, broker=broker, tenant=site.tenant, name=site.name)
     )
     site.issuer_toml.write_text(_ISSUER.format(broker=broker, tenant=site.tenant, name=site.name))
-
-
-def _compartments() -> str:
-    doors = []
-    for column in range(COLUMNS):
-        for row, size in enumerate(ROWS):
-            lock = column * len(ROWS) + row
-            doors.append(
-                f'[[locker.compartments]]\ndoor = "{lock + 1:02d}"\nboard = 0\nlock = {lock}\n'
-                f'size = "{size}"\nheight_mm = {FIRST_MM + ROW_MM * row}\n'
-            )
-    return "\n".join(doors)

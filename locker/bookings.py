@@ -71,6 +71,7 @@ def _expect(ledger: Ledger, booking: str, order: Expect, rev: int, issue: Issue)
         group=order.group or "",
         kind=order.kind,
         exchange=order.exchange or "",
+        climate=order.climate,
     )
     ledger.save_booking(fresh)
     _tell(ledger, fresh, BookingChange.EXPECTED, rev)

@@ -10,7 +10,9 @@ from edge.clock import Clock
 from edge.errors import ConfigError, DeviceError, DeviceSilent
 from locker.compartment import Candidate, Compartment
 from locker.contract import DoorState
+from locker.crowd import STANDS_OPEN
 from locker.door import DEFAULT_TIMES, Done, DoorTimes, DoorWatch, Happening, Pulse
+from locker.kiosk import FrontView
 from locker.latch import Hook, LockBoards, Reading
 from locker.ledger import CompartmentRow
 
@@ -38,7 +40,9 @@ class Cabinet:
         *,
         told: Told,
         times: DoorTimes = DEFAULT_TIMES,
+        front: FrontView = FrontView(0, 0),  # noqa: B008 - frozen
     ) -> None:
+        self.front = front
         self.compartments = {each.door: each for each in compartments}
         self._boards = boards
         self._clock = clock
@@ -91,6 +95,10 @@ class Cabinet:
     def opening(self) -> str | None:
         """The door that is being opened now."""
         return next((door for door, watch in self._watches.items() if watch.attempting), None)
+
+    def standing_open(self) -> list[str]:
+        """The doors that are open now, whoever opened them, in the order of their names."""
+        return sorted(door for door, watch in self._watches.items() if watch.state in STANDS_OPEN)
 
     async def poll(self, progress: Callable[[], None]) -> None:
         """Read all boards in turn, for ever; while a door is being opened, its board before each other one."""

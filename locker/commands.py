@@ -61,6 +61,7 @@ class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     It is held ``hold_hours`` from its deposit on. ``low``: only a door in reach of a seated person will do. ``group``
     is the pseudonym of a customer who gets several parcels: they may share a compartment and be collected in one visit.
+    ``climate``: only a compartment that is kept at it, and known to be.
 
     ``kind`` other than a delivery: a customer brings it, with a code that is issued at once. ``exchange`` names the
     booking of what this customer has to give back before this parcel is handed out.
@@ -72,6 +73,7 @@ class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     group: Id | None = None
     kind: BookingKind = BookingKind.DELIVERY
     exchange: Id | None = None
+    climate: Literal["ambient", "cold", "frozen", "heated"] = "ambient"
 
 
 class Cancel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

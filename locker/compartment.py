@@ -36,18 +36,56 @@ class Size(enum.Enum):
 _ORDER: Final = {size: place for place, size in enumerate(Size)}
 
 
+class Climate(enum.Enum):
+    """What a compartment is kept at. A parcel goes into one of its own climate and no other."""
+
+    AMBIENT = "ambient"
+    """Nothing cools or heats it."""
+    COLD = "cold"
+    FROZEN = "frozen"
+    HEATED = "heated"
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where something is on the cabinet's front, mm: ``x`` from its left edge, ``y`` its lower edge above the floor.
+
+    ``column`` counts from the left, ``row`` as the plan writes them, both from 0.
+    """
+
+    column: int
+    row: int
+    x_mm: int
+    y_mm: int
+    width_mm: int
+    height_mm: int
+
+
+NOWHERE: Final = Place(0, 0, 0, 0, 0, 0)
+"""Of a compartment that no plan has laid out."""
+
+
 class Compartment(msgspec.Struct, frozen=True):
-    """One compartment as it is built. ``door`` is the name on its front, ``height_mm`` its handle's above the floor."""
+    """One compartment as it is built. ``door`` is the name on its front, ``height_mm`` its handle's above the floor.
+
+    ``zone`` names what keeps it at its climate, "" for nothing.
+    """
 
     door: str
     latch: Latch
     size: Size
     height_mm: int
+    climate: Climate = Climate.AMBIENT
+    zone: str = ""
+    place: Place = NOWHERE
 
     @property
     def low(self) -> bool:
         """Whether a seated person reaches the handle."""
         return self.height_mm in LOW_MM
+
+    def takes(self, size: Size, *, low: bool, climate: Climate) -> bool:
+        """Whether a parcel like this may be put here."""
+        return self.size.fits(size) and (self.low or not low) and self.climate is climate
 
 
 class LedgerState(enum.Enum):
@@ -125,18 +163,16 @@ class Candidate(msgspec.Struct, frozen=True):
         return self.ledger is LedgerState.FREE and self.reading.hook is Hook.CLOSED and self.reading.item is not True
 
 
-def choose(candidates: Iterable[Candidate], size: Size, *, low: bool = False) -> Compartment | None:
+def choose(
+    candidates: Iterable[Candidate], size: Size, *, low: bool = False, climate: Climate = Climate.AMBIENT
+) -> Compartment | None:
     """The compartment for a parcel of ``size``, or None if there is none.
 
-    The smallest that fits; ``low`` takes only doors in reach of a seated person. Without ``low`` those doors are kept
-    for who needs them, as long as another of the same size is free. Among equals the least used, so that wear spreads,
-    then the first by name.
+    The smallest that fits, of the parcel's own climate; ``low`` takes only doors in reach of a seated person. Without
+    ``low`` those doors are kept for who needs them, as long as another of the same size is free. Among equals the least
+    used, so that wear spreads, then the first by name.
     """
-    fitting = [
-        each
-        for each in candidates
-        if each.free and each.compartment.size.fits(size) and (each.compartment.low or not low)
-    ]
+    fitting = [each for each in candidates if each.free and each.compartment.takes(size, low=low, climate=climate)]
     best = min(fitting, key=_preference, default=None)
     return best.compartment if best else None
 

@@ -6,6 +6,7 @@ import enum
 from typing import Final
 
 from edge.event import Draft, EventClass
+from locker.contract_cabinet import CABINET_EVENTS
 from locker.contract_doors import (
     CompartmentBlocked,
     CompartmentReleased,
@@ -138,6 +139,7 @@ _EVENTS: Final[tuple[type[Event], ...]] = (
     CompartmentBlocked,
     CompartmentReleased,
     DoorSnapshot,
+    *CABINET_EVENTS,
 )
 
 EVENTS: Final[dict[str, tuple[type[Event], EventClass]]] = {event.TYPE: (event, event.CLASS) for event in _EVENTS}

@@ -12,7 +12,7 @@ from locker.attempts import MAX_CODES
 from locker.badge import Badge, Depositor, OwnDeposit, PinCharge, PinRefusal
 from locker.booking import BookingState
 from locker.commands import MAX_TOGETHER
-from locker.compartment import Candidate, CompartmentInput, Size
+from locker.compartment import Candidate, Climate, CompartmentInput, Size
 from locker.contract import Cause, Reason
 from locker.ledger import Booking, CompartmentRow, Ledger, Parcel
 from locker.parcel import PRESENT, ParcelInput, ParcelState
@@ -31,7 +31,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     open: bool = True
     """Whether new deposits are taken at this hour."""
     shut: frozenset[str] = frozenset()
-    """Doors that the operator wants no deposit behind."""
+    """Doors that the operator wants no deposit behind, or whose zone is not known to be at its temperature."""
+    climate: Climate = Climate.AMBIENT
 
 
 _AWAITED = (BookingState.EXPECTED, BookingState.STORED)
@@ -106,14 +107,16 @@ def place(ledger: Ledger, asked: Asked, look: Look, attempt: Attempt) -> str | R
 
 
 def _may_share(booked: list[Booking]) -> bool:
-    """Those of different customers may not: whoever collects one parcel gets what lies beside it."""
-    return len({each.group for each in booked if each.group}) <= 1
+    """Those of different customers may not: whoever collects one parcel gets what lies beside it. Nor do those that
+    are kept at different temperatures.
+    """
+    return len({each.group for each in booked if each.group}) <= 1 and len({each.climate for each in booked}) <= 1
 
 
 def _place_new(ledger: Ledger, asked: Asked, look: Look, attempt: Attempt) -> str | Refusal:
     offered = [row for row in ledger.compartments() if row.door not in asked.shut]
     candidates = [candidate for row in offered if (candidate := look(row)) is not None]
-    chosen = compartment.choose(candidates, asked.size, low=asked.low)
+    chosen = compartment.choose(candidates, asked.size, low=asked.low, climate=asked.climate)
     if chosen is None:
         # No candidate at all: no board answers, which is another thing than a full cabinet.
         return Refusal(Reason.NO_ROOM if candidates else Reason.OUT_OF_SERVICE)
@@ -138,7 +141,8 @@ def _as_booked(asked: Asked, booked: list[Booking]) -> Asked:
     """At least the size that was booked, and in reach if that was; the courier may see that it needs more."""
     for each in booked:
         larger = asked.size if asked.size.fits(Size(each.size)) else Size(each.size)
-        asked = msgspec.structs.replace(asked, size=larger, low=asked.low or each.low)
+        low = asked.low or each.low
+        asked = msgspec.structs.replace(asked, size=larger, low=low, climate=Climate(each.climate))
     return asked
 
 

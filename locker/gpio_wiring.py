@@ -110,6 +110,12 @@ def check_keypad(keypad: Keypad, source: str) -> None:
         raise ConfigError(f"{source}: no keypad has a key {min(strange)!r}", remedy="use 0 to 9, *, #, C and space")
 
 
+def check_free(lines: Iterable[tuple[int, str]], source: str) -> None:
+    """Raises ``ConfigError`` for a pin that the Pi itself needs. ``lines`` are pins with what they are for."""
+    for line, what in lines:
+        _check_free(line, f"{source}: {what}")
+
+
 def check_once(lines: Iterable[tuple[int, str]], source: str) -> None:
     """Raises ``ConfigError`` for a pin that is named twice. ``lines`` are pins with what they are for."""
     seen: dict[int, str] = {}

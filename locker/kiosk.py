@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Protocol
 
 import msgspec
 
+from locker.compartment import NOWHERE, Place
 from locker.contract import DoorState, Reason, Word
 
 SUBPROTOCOL = "lastmile.kiosk.v1"
@@ -90,7 +91,8 @@ class SessionView(msgspec.Struct, frozen=True):
 
 
 class DoorView(msgspec.Struct, frozen=True):
-    """A door for ``GET /api/doors``: its name on the front, its size, whether a seated person reaches it, its state.
+    """A door for ``GET /api/doors``: its name, size and place on the front, whether a seated person reaches it, its
+    state.
 
     What lies behind a door is not told.
     """
@@ -99,6 +101,15 @@ class DoorView(msgspec.Struct, frozen=True):
     size: str
     low: bool
     state: DoorState
+    place: Place = NOWHERE
+
+
+class FrontView(msgspec.Struct, frozen=True):
+    """The cabinet's front in mm, for a picture of it. ``screen`` is where the person stands, None where nobody said."""
+
+    width_mm: int
+    height_mm: int
+    screen: Place | None = None
 
 
 class ShownCode(msgspec.Struct, frozen=True):
@@ -215,6 +226,10 @@ class Desk(Protocol):
 
     async def next(self, session: str) -> Accepted | Refused | None:
         """Open the door that the session's ``next`` promises; None if the session is not known (any more)."""
+        ...
+
+    def front(self) -> FrontView:
+        """How large the cabinet is, in which ``DoorView.place`` says where a door is."""
         ...
 
     async def end(self, session: str, word: Word) -> SessionView | None:

@@ -133,7 +133,8 @@ class _Api:
         return _verdict(await self._desk.deposit(badge, asked.pin, (asked.booking,), asked.size, asked.low))
 
     async def doors(self, _request: Request) -> Response:
-        return _json({"doors": self._desk.doors(), "languages": self._desk.languages()})
+        desk = self._desk
+        return _json({"doors": desk.doors(), "languages": desk.languages(), "front": desk.front()})
 
     async def shown(self, _request: Request) -> Response:
         return _json(self._desk.shown())

@@ -61,6 +61,7 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
     group: str = ""
     kind: BookingKind = BookingKind.DELIVERY
     exchange: str = ""
+    climate: str = "ambient"
 
 
 class HeldCode(msgspec.Struct, frozen=True):

@@ -95,6 +95,8 @@ _booking = Table(
     Column("kind", Text),
     # The booking of what has to be given back before this one's parcel is handed out.
     Column("exchange", Text),
+    # ``locker.compartment.Climate``; NULL where nothing cools or heats it.
+    Column("climate", Text),
 )
 _further_code = Table(
     "further_code",
@@ -153,6 +155,11 @@ def create_drops(connection: sqlite3.Connection) -> None:
     """The step that introduces parcels which customers bring."""
     _add_column(connection, "booking", "kind")
     _add_column(connection, "booking", "exchange")
+
+
+def add_climate(connection: sqlite3.Connection) -> None:
+    """The step that lets a booking ask for a compartment that is kept cold, frozen or heated."""
+    _add_column(connection, "booking", "climate")
 
 
 def _add_column(connection: sqlite3.Connection, table: str, name: str) -> None:

@@ -16,11 +16,12 @@ from edge.journal_sql import SqlJournal, SqlTransaction
 from edge.schema_sql import Step, create_journal
 from locker.attempts import Attempts
 from locker.booking import BookingState
-from locker.compartment import LedgerState
+from locker.compartment import Climate, LedgerState
 from locker.contract import BookingKind, Cause, Word
 from locker.ledger import Booking, CompartmentRow, Ledger, Parcel, Unlocking
 from locker.ledger_codes_sql import SqlCodes
 from locker.ledger_schema_sql import (
+    add_climate,
     create_bookings,
     create_codes,
     create_drops,
@@ -41,7 +42,7 @@ _BEGIN_UNLOCKING = (
     f"INSERT INTO unlocking VALUES ({', '.join('?' * len(_UNLOCKING_COLUMNS))}) ON CONFLICT (door) DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in _UNLOCKING_COLUMNS[1:])
 )
-_BOOKING = "SELECT booking, state, size, low, hold_hours, since, grouped, kind, exchange FROM booking"
+_BOOKING = "SELECT booking, state, size, low, hold_hours, since, grouped, kind, exchange, climate FROM booking"
 _GONE = (ParcelState.COLLECTED.value, ParcelState.WITHDRAWN.value, ParcelState.REMOVED.value)
 _OVER = (BookingState.CANCELLED.value, BookingState.ENDED.value)
 _PRESENT = tuple(state.value for state in PRESENT)
@@ -63,6 +64,7 @@ LOCKER_STEPS: tuple[Step, ...] = (
     create_codes,
     create_words,
     create_drops,
+    add_climate,
 )
 """A locker's database, version by version: append only."""
 
@@ -262,20 +264,13 @@ class SqlLedger(SqlCodes):
         return None if row is None else _booking_of(row)
 
     def save_booking(self, booking: Booking) -> None:
+        terms = (booking.size, booking.low, booking.hold_hours, booking.since)
+        climate = None if booking.climate == Climate.AMBIENT.value else booking.climate
+        what = (booking.group or None, booking.kind.value, booking.exchange or None, climate)
         self._sql.execute(
-            """INSERT OR REPLACE INTO booking (booking, state, size, low, hold_hours, since, grouped, kind,
-               exchange) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
-            (
-                booking.booking,
-                booking.state.value,
-                booking.size,
-                booking.low,
-                booking.hold_hours,
-                booking.since,
-                booking.group or None,
-                booking.kind.value,
-                booking.exchange or None,
-            ),
+            """INSERT OR REPLACE INTO booking (booking, state, size, low, hold_hours, since, grouped, kind, exchange,
+               climate) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+            (booking.booking, booking.state.value, *terms, *what),
         )
 
     def exchanged_for(self, booking: str) -> Booking | None:
@@ -318,8 +313,8 @@ def _parcel_of(row: tuple[str, str, str, str, str, str | None, float | None, flo
     )
 
 
-def _booking_of(row: tuple[str, str, str, int, int, float, str | None, str | None, str | None]) -> Booking:
-    booking, state, size, low, hold_hours, since, group, kind, exchange = row
+def _booking_of(row: tuple[str, str, str, int, int, float, str | None, str | None, str | None, str | None]) -> Booking:
+    booking, state, size, low, hold_hours, since, group, kind, exchange, climate = row
     return Booking(
         booking=booking,
         state=BookingState(state),
@@ -330,6 +325,7 @@ def _booking_of(row: tuple[str, str, str, int, int, float, str | None, str | Non
         group=group or "",
         kind=BookingKind(kind) if kind else BookingKind.DELIVERY,
         exchange=exchange or "",
+        climate=climate or Climate.AMBIENT.value,
     )
 
 

@@ -201,7 +201,7 @@ class Openings:
             return None
         if view.state is SessionState.ENDED:
             if word in settling.WRONG:  # found out when the door was shut already
-                await self._keep(lambda ledger: saying.told_late(ledger, view.door, session, word))
+                await self.keep(lambda ledger: saying.told_late(ledger, view.door, session, word))
             return view
         if word is not Word.NONE and not await self._said(view, word):
             return view
@@ -279,7 +279,7 @@ class Openings:
         return Attempt(attempt=self.sessions.new_id(), session=self.sessions.new_id(), before=Hook.UNKNOWN)
 
     async def _announce_again(self, door: str, attempt: str, pulses: int) -> None:
-        await self._keep(lambda ledger: announcing.announce_again(ledger, door, attempt, pulses))
+        await self.keep(lambda ledger: announcing.announce_again(ledger, door, attempt, pulses))
 
     async def _copied(self) -> bool:
         """Whether a copy of the ledger knows of the deposit, so that its compartment is not offered after a loss."""
@@ -325,7 +325,8 @@ class Openings:
         if ended is not None:
             self._background(f"ended-{attempt}", lambda: self._persist(lambda: ended(done)))
 
-    async def _keep(self, work: Callable[[Ledger], T]) -> T:
+    async def keep(self, work: Callable[[Ledger], T]) -> T:
+        """One transaction about what has already happened: the disk is asked until it takes it."""
         return await self._persist(lambda: self._store.write(work))
 
     async def _persist(self, act: Callable[[], Awaitable[T]]) -> T:
@@ -345,7 +346,7 @@ class Openings:
             settling.snapshot(ledger, door, state, reading)
             return result
 
-        return await self._keep(with_snapshot)
+        return await self.keep(with_snapshot)
 
 
 def _unfinished(ledger: Ledger) -> list[tuple[Unlocking, int]]:

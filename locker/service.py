@@ -23,14 +23,16 @@ from locker.collecting import Doors, admit_release, judge_code
 from locker.commands import Release, is_id
 from locker.compartment import Size
 from locker.contract import Cause, Reason, Word
+from locker.crowd import Crowd
 from locker.depositing import Asked, Placing
 from locker.desired import Wishes, utc
 from locker.door import Done, Happening
 from locker.issuing import Issue
-from locker.kiosk import Accepted, DoorView, Refused, SessionView, ShownCode
+from locker.kiosk import Accepted, DoorView, FrontView, Refused, SessionView, ShownCode
 from locker.ledger import Ledger, Store
 from locker.openings_asyncio import Ended, Offer, Openings
 from locker.pickup_code import CodeHasher, Refusal, parse
+from locker.sensors_asyncio import CabinetSensors
 from locker.sessions_asyncio import Sessions
 from locker.settling import Closed
 from locker.shown import Shown
@@ -47,6 +49,7 @@ class Terms(msgspec.Struct, frozen=True):
 
     node: str
     hold_s: float = 3 * 86_400.0
+    deposits_without_mains: bool = True
     wishes: Wishes = Wishes()
     local: Callable[[float], tuple[int, int]] = utc
 
@@ -110,15 +113,16 @@ class LockerService:
             offline=offline,
             background=background,
         )
+        self._crowd = Crowd()
         self.cabinet: Cabinet
+        self.sensors: CabinetSensors | None = None
         self._placing: Placing
 
-    def attach(self, cabinet: Cabinet) -> None:
-        """Hand in the cabinet, whose readings come back to ``heard``."""
+    def attach(self, cabinet: Cabinet, sensors: CabinetSensors | None = None) -> None:
+        """Hand in the cabinet, whose readings come back to ``heard``, and its sensors where it has any."""
         self.cabinet = self.openings.cabinet = cabinet
-        self._placing = Placing(
-            cabinet.candidate, self._takes_deposits, lambda: frozenset(self.terms.wishes.out_of_service)
-        )
+        self.sensors = sensors
+        self._placing = Placing(cabinet.candidate, self._takes_deposits, self._shut)
 
     async def collect(self, code: str, extension: str | None, confirm: bool) -> Accepted | Refused:  # noqa: FBT001 - the API's own word
         """A customer types a code; the right door opens. ``open_one`` tells what follows the verdict."""
@@ -165,6 +169,15 @@ class LockerService:
             return await self.openings.open_next(session) if self.session(session) is not None else None
         except StoreFull:
             return Refused(Reason.OUT_OF_SERVICE)
+
+    def _shut(self) -> frozenset[str]:
+        """The doors that take no parcel now: by the operator's wish, for their temperature, or without mains."""
+        closed = frozenset(self.terms.wishes.out_of_service)
+        if self.sensors is None:
+            return closed
+        if self.sensors.mains_lost() and not self.terms.deposits_without_mains:
+            return frozenset(self.cabinet.compartments)
+        return closed | self.sensors.shut()
 
     def _takes_deposits(self) -> bool:
         return self.terms.take_deposits(self._clock.wall(), trusted=self._clock.trusted())
@@ -272,8 +285,11 @@ class LockerService:
         return await self.openings.recover(ended)
 
     async def heard(self, door: str, happening: Happening) -> None:
-        """``Openings.heard``."""
+        """``Openings.heard``; and whether more doors stand open now than anybody opens."""
         await self.openings.heard(door, happening)
+        many = self._crowd.saw(self.cabinet.standing_open())
+        if many is not None:
+            await self.openings.keep(lambda ledger: announcing.tell(ledger, many))
 
     async def end(self, session: str, word: Word) -> SessionView | None:
         """``Openings.end``."""
@@ -299,9 +315,12 @@ class LockerService:
     def doors(self) -> list[DoorView]:
         cabinet = self.cabinet
         return [
-            DoorView(door, each.size.value, each.low, cabinet.state(door))
+            DoorView(door, each.size.value, each.low, cabinet.state(door), each.place)
             for door, each in sorted(cabinet.compartments.items())
         ]
+
+    def front(self) -> FrontView:
+        return self.cabinet.front
 
 
 def _busy() -> VerificationError:

@@ -65,8 +65,8 @@ def test_an_unknown_key_is_named_with_its_line(site):
 
 
 def test_a_latch_wired_twice_is_named(site):
-    change(site.node_toml, "lock = 3\n", "lock = 2\n")
-    assert "board 0 lock 2" in one_line_of(typed("check", site.node_toml))
+    change(site.node_toml, "0:4..7", "0:3..6")
+    assert "board 0 lock 3" in one_line_of(typed("check", site.node_toml))
 
 
 def test_a_missing_file_is_named(site):

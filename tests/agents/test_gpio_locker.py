@@ -37,6 +37,8 @@ locks = [
 
 """
 
+COLUMNS = 'columns = [{ name = "1", rows = "S S", doors = "01..02", latches = "0:0..1" }]'
+
 
 def configured(site: Site, pi: Pi, kiosk_port: int) -> None:
     """The demonstration's ``node.toml`` with its two first doors on pins."""
@@ -44,8 +46,7 @@ def configured(site: Site, pi: Pi, kiosk_port: int) -> None:
     text = site.node_toml.read_text()
     board = BOARD.format(pulse_ms=PULSE_MS, socket=pi.socket, uid=os.getuid())
     text = re.sub(r"\[\[locker\.buses\]\].*?(?=\[locker\.kiosk\])", board, text, flags=re.DOTALL)
-    head, *doors = re.split(r"(?=\[\[locker\.compartments\]\])", text)
-    site.node_toml.write_text(head + "".join(doors[:2]))
+    site.node_toml.write_text(re.sub(r"columns = \[.*?\n\]", COLUMNS, text, flags=re.DOTALL))
 
 
 @contextlib.contextmanager

@@ -22,7 +22,10 @@ from locker.latch import Hook, Latch, Reading
 
 HEAD = '[kiosk]\ntoken_file = "t"\n[[buses]]\nname = "main"\nport = "main.tty"\n'
 BOARD = '[[boards]]\nboard = 3\nkind = "kerong"\nbus = "main"\naddress = 0\n'
-DOOR = '[[compartments]]\ndoor = "A"\nboard = 3\nlock = 15\nsize = "S"\nheight_mm = 900\n'
+DOOR = (
+    "[cabinet]\nbase_mm = 800\ncolumn_mm = 450\ndoor_mm = { S = 200, M = 300, L = 400 }\n"
+    'columns = [{ name = "A", rows = "S", latches = "3:15" }]\n'
+)
 
 
 def read(text: str) -> Locker:
@@ -78,9 +81,7 @@ def test_an_option_that_the_driver_does_not_know_is_an_error_with_its_line() -> 
             "locker.buses.port: 'main.tty' stands",
         ),
         (HEAD + '[[buses]]\nname = "b"\nport = "b.tty"\n' + BOARD + DOOR, "bus 'b' has no boards"),
-        (HEAD + BOARD + "locks = 12\n" + DOOR, "door 'A' is wired to board 3 lock 15, which is not there"),
-        (HEAD + BOARD + DOOR + DOOR, "door 'A' stands twice"),
-        (HEAD + BOARD + DOOR + DOOR.replace('"A"', '"B"'), "latch 'board 3 lock 15' stands twice"),
+        (HEAD + BOARD + "locks = 12\n" + DOOR, "door 'A1' is wired to board 3 lock 15, which is not there"),
     ],
 )
 def test_a_cabinet_that_cannot_be_is_refused_with_what_is_wrong(text: str, told: str) -> None:

@@ -101,7 +101,10 @@ def test_a_process_that_is_not_configured_says_so(tmp_path, role):
 
 
 HEAD = '[kiosk]\ntoken_file = "t"\n[[boards]]\nboard = 0\nkind = "gpio"\nlocks = [{ coil = 17, hook = 22 }, %s]\n'
-DOOR = '[[compartments]]\ndoor = "A"\nboard = 0\nlock = 0\nsize = "S"\nheight_mm = 900\n'
+DOOR = (
+    "[cabinet]\nbase_mm = 800\ncolumn_mm = 450\ndoor_mm = { S = 200, M = 300, L = 400 }\n"
+    'columns = [{ name = "A", rows = "S", latches = "0:0" }]\n'
+)
 
 
 def locker(lock: str, more: str = "") -> Locker:

@@ -138,11 +138,14 @@ def _give(office: Site, directory: Path, user: str, names: tuple[str, ...]) -> N
 
 
 def _node_toml(office: Site, broker: str) -> str:
-    doors = "".join(
-        f'[[locker.compartments]]\ndoor = "{board}-{lock:02d}"\nboard = {board}\nlock = {lock}\nsize = "M"\n'
-        "height_mm = 900\n"
+    columns = ",".join(
+        f'{{ name = "{board}", rows = "{" ".join("M" * LOCKS)}", latches = "{board}:0..{LOCKS - 1}", '
+        f'doors = "{board}-00..{board}-{LOCKS - 1:02d}" }}'
         for board in range(BOARDS)
-        for lock in range(LOCKS)
+    )
+    cabinet = (
+        "[locker.cabinet]\nbase_mm = 150\ncolumn_mm = 450\ndoor_mm = { S = 90, M = 100, L = 400 }\n"
+        f"columns = [{columns}]\n"
     )
     boards = "".join(
         f'[[locker.boards]]\nboard = {board}\nkind = "kerong"\nbus = "main"\naddress = {board}\n'
@@ -154,7 +157,7 @@ def _node_toml(office: Site, broker: str) -> str:
         'code = "keys/code.key"\nroots = ["keys/root.jwk"]\nissuers = "keys/issuers.jws"\nhub = "keys/hub.jwk"\n'
         f'[link]\nsocket = "{LINK}"\nusers = ["lm-sync"]\n{broker}[sync]\nmax_backoff_s = 1.0\n'
         f'[[locker.buses]]\nname = "main"\nport = "{BUS}"\n{boards}'
-        f'[locker.kiosk]\ntoken_file = "{TOKEN}"\nport = {KIOSK_PORT}\n{doors}'
+        f'[locker.kiosk]\ntoken_file = "{TOKEN}"\nport = {KIOSK_PORT}\n{cabinet}'
     )
 
 

@@ -15,7 +15,17 @@ from edge.clock_sim import ManualClock
 from edge.errors import LastmileError
 from locker.contract import DoorState, Word
 from locker.inputs_asyncio import Inputs
-from locker.kiosk import Accepted, Desk, DoorView, Refused, SessionKind, SessionState, SessionView, ShownCode
+from locker.kiosk import (
+    Accepted,
+    Desk,
+    DoorView,
+    FrontView,
+    Refused,
+    SessionKind,
+    SessionState,
+    SessionView,
+    ShownCode,
+)
 from locker.kiosk_http import KioskLimits, build_kiosk, listen_kiosk, serve_kiosk
 
 TOKEN = "t0ken-of-this-boot_" + "x" * 24
@@ -76,6 +86,9 @@ class ScriptedDesk:
     def doors(self) -> list[DoorView]:
         return self.door_views
 
+    def front(self) -> FrontView:
+        return FrontView(900, 1600)
+
     async def watch(self, session: str) -> AsyncIterator[SessionView]:
         self.unwatched.clear()
         try:
@@ -100,6 +113,11 @@ class ScriptedDesk:
         opened = view.opened or state is SessionState.OPEN
         async with self._changed:
             self.views[session] = msgspec.structs.replace(view, state=state, opened=opened)
+            self._changed.notify_all()
+
+    async def leave_open(self, session: str) -> None:
+        async with self._changed:
+            self.views[session] = msgspec.structs.replace(self.views[session], shut="chime")
             self._changed.notify_all()
 
     def _say(self, kind: SessionKind) -> Accepted | Refused:

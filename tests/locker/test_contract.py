@@ -7,7 +7,7 @@ import pytest
 
 from edge.command import Kind
 from edge.event import EventClass
-from locker import commands, contract
+from locker import commands, contract, contract_cabinet
 from locker.latch import Hook
 
 
@@ -15,7 +15,7 @@ def test_every_event_stands_in_the_table_under_its_own_name():
     told = {event for event, _ in contract.EVENTS.values()}
     written = {
         each
-        for each in vars(contract).values()
+        for each in (*vars(contract).values(), *vars(contract_cabinet).values())
         if isinstance(each, type) and issubclass(each, contract.Event) and each is not contract.Event
     }
     assert told == written
@@ -55,9 +55,20 @@ def test_names_that_consumers_already_read():
         "locker.door.told",
         "locker.compartment.blocked",
         "locker.compartment.released",
+        "cabinet.power.lost",
+        "cabinet.power.restored",
+        "cabinet.undervoltage",
+        "cabinet.undervoltage.ended",
+        "cabinet.tampered",
+        "cabinet.tampered.ended",
+        "cabinet.temperature.alarm",
+        "cabinet.temperature.normal",
+        "cabinet.sensor.silent",
+        "cabinet.doors.many_open",
     }
-    assert set(contract.EVENTS) - audit == {"locker.door.state"}
-    assert contract.EVENTS["locker.door.state"][1] is EventClass.STATE
+    state = {name for name, (_, event_class) in contract.EVENTS.items() if event_class is EventClass.STATE}
+    assert state == {"locker.door.state", "cabinet.sensor.state"}
+    assert set(contract.EVENTS) - audit - state == {"cabinet.temperature"}
 
 
 @pytest.mark.parametrize("event", [event for event, _ in contract.EVENTS.values()])

@@ -215,7 +215,9 @@ class TestSessions:
     async def test_the_doors_are_listed(self, page: httpx.AsyncClient) -> None:
         told = (await page.get("/api/doors")).json()
         assert told["languages"] == []
-        assert told["doors"][1] == {"door": "A2", "size": "M", "low": True, "state": "open"}
+        place = dict.fromkeys(("column", "row", "x_mm", "y_mm", "width_mm", "height_mm"), 0)
+        assert told["doors"][1] == {"door": "A2", "size": "M", "low": True, "state": "open", "place": place}
+        assert told["front"] == {"width_mm": 900, "height_mm": 1600, "screen": None}
 
 
 class TestStrangers:

@@ -205,9 +205,8 @@ def test_the_copy_of_a_busy_locker_stays_small() -> None:
             (*row, os.urandom(32), os.urandom(32), None),
         )
     for n in range(200 + 500):
-        sql.execute(
-            "INSERT INTO booking VALUES (?, 'expected', 'S', 0, 72, 1234567.8, NULL, NULL, NULL)", (f"{n:036d}",)
-        )
+        values = (f"{n:036d}", "expected", "S", 0, 72, 1234567.8, None, None, None, "frozen")
+        sql.execute("INSERT INTO booking VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
     for _ in range(45 * 60):
         sql.execute("INSERT INTO revision VALUES (?, 2, 1800000000)", (os.urandom(16),))
     assert 150_000 < len(msgspec.msgpack.encode(read_ledger(sql, 1))) < 256 * 1024

@@ -8,6 +8,18 @@ export interface SessionView {
   door: string;
   state: SessionState;
   opened: boolean;
+  /** The door has stood open for longer than a person needs, or so long that staff are told. */
+  shut: '' | 'chime' | 'alarm';
+}
+
+/** Millimetres on the cabinet's front: from its left edge, and from the floor to the lower edge. */
+export interface Place {
+  column: number;
+  row: number;
+  x_mm: number;
+  y_mm: number;
+  width_mm: number;
+  height_mm: number;
 }
 
 export interface DoorView {
@@ -15,6 +27,14 @@ export interface DoorView {
   size: string;
   low: boolean;
   state: string;
+  place: Place;
+}
+
+/** The whole front, for a picture of it; `screen` is where the person stands. */
+export interface Front {
+  width_mm: number;
+  height_mm: number;
+  screen: Place | null;
 }
 
 export type Size = 'S' | 'M' | 'L';

@@ -2,6 +2,7 @@
 
 import * as api from './api';
 import type { Ask, DoorView, SessionView, Size, Verdict, Word } from './api';
+import { chime } from './chime';
 import { firstLanguage, languages, type Words } from './words';
 
 export const CODE_DIGITS = 9; // eight and the check digit
@@ -25,6 +26,7 @@ export type Screen =
 const START: Screen = { at: 'code', digits: '', typo: false };
 
 const TICK_MS = 250;
+const CHIME_MS = 10_000;
 const HEALTH_MS = 5_000; // how soon a customer who only looks learns that the locker does not answer
 const GONE_AFTER = 2; // missed answers in a row: one may be a restart in passing
 const WARN_MS = 10_000; // EN 301 549: a time limit is told, and can be put off by a touch
@@ -77,6 +79,7 @@ class Kiosk {
   private asking = 0;
   private missed = 0;
   private checkedAt = 0;
+  private chiming = 0;
 
   start(): void {
     setInterval(() => this.tick(), TICK_MS);
@@ -217,7 +220,7 @@ class Kiosk {
   }
 
   private follow({ session, door }: { session: string; door: string }, asked: Ask): void {
-    const view: SessionView = { session, kind: asked.kind, door, state: 'unlocking', opened: false };
+    const view: SessionView = { session, kind: asked.kind, door, state: 'unlocking', opened: false, shut: '' };
     this.show({ at: 'door', view, asked, lost: false, word: '' });
     this.stopFollowing = api.follow(session, {
       view: (now) => this.seen(now),
@@ -234,9 +237,19 @@ class Kiosk {
     const screen = this.screen;
     if (screen.at !== 'door' || screen.view.session !== view.session) return;
     if (view.state === 'closed' || (view.state === 'ended' && view.opened)) return this.finished(screen, view);
+    if (view.shut && view.state === 'open') this.chime();
     if (view.state !== 'ended') this.show({ ...screen, view, lost: false });
     // Ended, and never seen open: jammed and unknown keep their question; of an unlocking that just ends nobody knows.
     else if (screen.view.state === 'unlocking') this.show({ ...screen, view: { ...view, state: 'unknown' } });
+  }
+
+  /** While a door is left open: a sound now and every ten seconds, which a person who has turned away hears. */
+  private chime(): void {
+    clearTimeout(this.chiming);
+    const screen = this.screen;
+    if (screen.at !== 'door' || screen.view.state !== 'open') return;
+    chime();
+    this.chiming = setTimeout(() => this.chime(), CHIME_MS);
   }
 
   private finished(screen: Screen & { at: 'door' }, view: SessionView): void {

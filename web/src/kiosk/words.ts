@@ -50,6 +50,7 @@ export interface Words {
     put: string;
     leaveNothing: string;
     closeEmpty: string;
+    leftOpen: string;
     taken: Note;
     stored: Note;
     nothingStored: Note;

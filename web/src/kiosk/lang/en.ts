@@ -88,6 +88,7 @@ const words: Words = {
     put: 'Put the parcel in and close the door',
     leaveNothing: 'I leave no parcel',
     closeEmpty: 'Close the empty door',
+    leftOpen: 'Please close the door',
     taken: { title: 'Thank you', text: 'The door is closed. Have a good day.' },
     stored: { title: 'The parcel is in', text: 'The door is closed.' },
     nothingStored: { title: 'Nothing was stored', text: 'The door is closed and its compartment is empty.' },
