@@ -49,6 +49,9 @@ FINAL = {Status.DONE, Status.FAILED, Status.UNKNOWN, Status.REJECTED}
 SETTLED_S = 8.0
 """Three pulses at a door and their waits, several times over."""
 
+MOST_UNSEEN = 0.01
+"""Of all commands: what a machine that does other things besides may cost."""
+
 
 class Command(msgspec.Struct):
     """One command of the key that may open. ``hit``: its life was killed before its last word."""
@@ -61,6 +64,8 @@ class Command(msgspec.Struct):
     knowable: bool = True
     """Whether a journal or a door that stands open still says what became of it."""
     openings: int = 0
+    unseen: bool = False
+    """Whether the agent could not see the door in time, as on a machine that has more to do."""
 
 
 class Arena(Stage):
@@ -113,6 +118,7 @@ class Attack:
         toll, known = self._toll, self._known
         toll.different = len(known)
         toll.openings = sum(each.openings for each in known)
+        toll.unseen = sum(each.unseen and not each.hit for each in known)
         toll.double = sum(each.openings > 1 for each in known)
         toll.told = dict(Counter(each.status.value if each.status else "nothing" for each in known))
 
@@ -241,7 +247,11 @@ class Attack:
         await self._settle_old()
         await self._shut_all()
         await self._count_openings(Command("", "", b""))
+        for each in self._known:
+            each.unseen = each.jti in self._arena.told.unseen
         self._sum_up()
+        if self._toll.unseen > MOST_UNSEEN * len(self._known):
+            self._toll.faults.append(f"{self._toll.unseen} doors were not seen in time")
         for each in self._known:
             self._toll.faults += [f"{each.jti} at door {each.door}: {fault}" for fault in _faults_of(each)]
 
@@ -257,7 +267,8 @@ def _faults_of(command: Command) -> list[str]:
         found.append(f"it was told as {told}, and the door opened")
     if not command.knowable and command.status is not Status.UNKNOWN:
         found.append(f"nobody can know what became of it, and it was told as {told}")
-    if not command.hit and command.status is not Status.DONE:
+    seen = not (command.unseen and command.status is Status.UNKNOWN)
+    if not command.hit and command.status is not Status.DONE and seen:
         found.append(f"nothing had struck it, and it was told as {told}")
     return found
 

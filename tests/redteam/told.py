@@ -14,6 +14,8 @@ from tests.crash.history import OUTCOMES, REQUESTED
 
 LOCK_S = 0.5
 """Whoever reads a store beside a process that has just died may not take its locks, and has to come again."""
+UNSEEN = ("no_answer", "unsteady")
+"""Why nobody can know of a door, beside a crash: no reading came in time, or too briefly."""
 
 
 class Told:
@@ -21,9 +23,11 @@ class Told:
 
     def __init__(self, database: Path, witness: Path) -> None:
         self.decided: set[str] = set()
-        """Ids of commands that the journal has a decision on."""
+        """Ids of commands that the journal has taken up; of one that it has rejected nothing is left to know."""
         self.ended: set[str] = set()
         """Ids of commands of which an attempt has an outcome."""
+        self.unseen: set[str] = set()
+        """Ids of commands whose door could not be seen in time, while nothing struck the agent."""
         self.opened: list[str] = []
         """The door of every opening that physically happened."""
         self._database = database
@@ -56,8 +60,10 @@ class Told:
                 self._open.add(data["attempt"])
             elif event["type"] in OUTCOMES and data.get("attempt") in self._asked:
                 self.ended.add(self._asked[data["attempt"]])
+                if data.get("cause") in UNSEEN:
+                    self.unseen.add(self._asked[data["attempt"]])
                 self._open.discard(data["attempt"])
-            elif event["type"] == "node.command.decided":
+            elif event["type"] == "node.command.decided" and data["status"] != "rejected":
                 self.decided.add(data["command"])
 
     def _read_witness(self) -> None:

@@ -22,6 +22,8 @@ class Toll(msgspec.Struct):
     openings: int = 0
     double: int = 0
     """Commands that opened their door more than once."""
+    unseen: int = 0
+    """Commands that nothing struck and whose door was not seen in time: told as unknown, and rare."""
     faults: list[str] = []
     seconds: float = 0.0
 
@@ -69,6 +71,7 @@ class Telling:
             ("kills", toll.kills),
             ("openings", toll.openings),
             ("opened their door twice", toll.double),
+            ("not seen in time", toll.unseen),
             *((f"told as {status}", count) for status, count in sorted(toll.told.items())),
             ("faults", len(toll.faults)),
             ("seconds", round(toll.seconds)),
