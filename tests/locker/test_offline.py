@@ -19,10 +19,10 @@ DONE = ("done", "")
 
 
 @pytest.fixture
-async def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DownlinkRig]:
+async def rig(memory_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DownlinkRig]:
     monkeypatch.setattr(badges, "_SCRYPT_N", 2)  # guessing PINs is told elsewhere
     monkeypatch.setattr(rigs, "_BADGES", {})
-    async with downlink(tmp_path, boards=5, hold_s=30.0 * DAY) as rig:
+    async with downlink(memory_path, boards=5, hold_s=30.0 * DAY) as rig:
         rig.step = 0.25
         rig.offline = True
         yield rig

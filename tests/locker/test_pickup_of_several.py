@@ -13,8 +13,8 @@ from tests.locker.downlink_rig import DownlinkRig, downlink
 
 
 @pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[DownlinkRig]:
-    async with downlink(tmp_path) as rig:
+async def rig(memory_path: Path) -> AsyncIterator[DownlinkRig]:
+    async with downlink(memory_path) as rig:
         rig.step = 0.2
         yield rig
 

@@ -33,12 +33,11 @@ from locker import badge as badges
 from locker.contract import Word
 from locker.kiosk import Accepted, Refused, SessionState
 from tests.locker.bench import door_at
+from tests.locker.conftest import MEMORY
 from tests.locker.rig import LockerRig
 
 T = TypeVar("T")
 
-MEMORY = Path("/dev/shm")
-"""Thousands of commits: where there is memory to hold the files, no disk has to sync them."""
 DOORS = st.sampled_from(["01", "02", "03", "04"])
 PATIENCE = 9.0
 """Longer than any attempt lasts."""

@@ -17,8 +17,8 @@ TOGETHER = ("p1", "p2", "p3")
 
 
 @pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[DownlinkRig]:
-    async with downlink(tmp_path) as rig:
+async def rig(memory_path: Path) -> AsyncIterator[DownlinkRig]:
+    async with downlink(memory_path) as rig:
         rig.step = 0.2
         yield rig
 
