@@ -44,6 +44,7 @@ PURPOSES: Final[dict[Cause, Purpose]] = {
     Cause.DELEGATE: Purpose.RELEASE,
     Cause.VOUCHER: Purpose.RELEASE,
     Cause.GROUP: Purpose.RELEASE,
+    Cause.EXCHANGE: Purpose.RELEASE,
     Cause.RELEASE: Purpose.RELEASE,
     Cause.COURIER: Purpose.DEPOSIT,
     Cause.DROP: Purpose.DEPOSIT,

@@ -86,6 +86,8 @@ class Cause(enum.Enum):
     VOUCHER = "voucher"
     GROUP = "group"
     """The customer at the door before has another parcel here."""
+    EXCHANGE = "exchange"
+    """What it is exchanged for has just been put in."""
     RELEASE = "release"
     """A command for the customer who stands before the locker."""
     COURIER = "courier"

@@ -35,23 +35,23 @@ def judge_next(ledger: Ledger, group: str, before: str, *, doors: Doors, attempt
     ``before`` is the session in which the customer was handed the one before.
     """
     waiting = _waiting(ledger, group, doors)
-    return _go_on(ledger, waiting[0], before, doors, attempt) if waiting else Refusal(Reason.NOT_HERE)
+    return _go_on(ledger, waiting[0], before, Cause.GROUP, doors, attempt) if waiting else Refusal(Reason.NOT_HERE)
 
 
 def hand_out(ledger: Ledger, parcel: str, before: str, *, doors: Doors, attempt: Attempt) -> str | Refusal:
-    """The one parcel that the visit goes on with, as ``judge_next``."""
+    """What is handed out in exchange, as ``judge_next``. Whoever was sent for it is led on to nothing else."""
     found = ledger.parcel(parcel)
     if found is None:
         return Refusal(Reason.NOT_HERE)
     answer = answer_to(record_of(ledger, found, doors), now_of(ledger), confirm=False)
-    return answer if isinstance(answer, Refusal) else _go_on(ledger, answer, before, doors, attempt)
+    return answer if isinstance(answer, Refusal) else _go_on(ledger, answer, before, Cause.EXCHANGE, doors, attempt)
 
 
-def _go_on(ledger: Ledger, grant: Grant, before: str, doors: Doors, attempt: Attempt) -> str | Refusal:
+def _go_on(ledger: Ledger, grant: Grant, before: str, cause: Cause, doors: Doors, attempt: Attempt) -> str | Refusal:
     continued = contract.VisitContinued(
         parcel=grant.parcel, door=grant.door, session=attempt.session, attempt=attempt.attempt, before=before
     )
-    return release(ledger, grant, continued, Cause.GROUP, doors=doors, attempt=attempt)
+    return release(ledger, grant, continued, cause, doors=doors, attempt=attempt)
 
 
 def _waiting(ledger: Ledger, group: str, doors: Doors) -> list[Grant]:

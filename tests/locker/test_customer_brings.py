@@ -221,3 +221,19 @@ async def test_what_a_customer_has_brought_for_a_courier_is_handed_out_to_no_cus
     await takes(rig, collected)
     assert rig.view(collected).next == ""
     assert rig.parcel("r1") == "stored"
+
+
+async def test_whoever_is_sent_for_an_exchange_is_led_to_nothing_else(rig: DownlinkRig) -> None:
+    await expected(rig, "old", "return", group="anna")
+    for booking, more in (("new", {"exchange": "old"}), ("other", {})):
+        assert await rig.say("expect", booking, 1, size="S", hold_hours=72, group="anna", **more) == DONE
+        await rig.load(booking)
+    assert await rig.say("delegate", "new", 2) == DONE
+    give = await opened(rig, rig.codes["new"])
+    await puts_in(rig, give)
+    get = await rig.service.next(give.session)
+    assert isinstance(get, Accepted)
+    await rig.pass_time(1.0)
+    await takes(rig, get)
+    assert rig.view(get).next == ""
+    assert (rig.parcel("new"), rig.parcel("other")) == ("collected", "stored")
