@@ -157,7 +157,7 @@ class CollectRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class DepositRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``POST /api/deposit``. ``badge`` is the courier's signed badge as scanned, or the reference of that scan
-    (``locker.terminal``); ``low`` asks for a door in reach.
+    (``locker.terminal``); ``low`` asks for a door in reach. ``also``: labels of more parcels for the same compartment.
     """
 
     badge: Annotated[str, msgspec.Meta(min_length=1, max_length=3072)]
@@ -165,6 +165,9 @@ class DepositRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     booking: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     size: Literal["S", "M", "L"]
     low: bool = False
+    also: Annotated[
+        tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=64)], ...], msgspec.Meta(max_length=7)
+    ] = ()
 
     def __repr__(self) -> str:
         return f"DepositRequest(booking={self.booking!r}, size={self.size!r}, low={self.low})"

@@ -130,7 +130,7 @@ class _Api:
     async def deposit(self, request: Request) -> Response:
         asked = await self._read(request, DepositRequest)
         badge = self._token(asked.badge)
-        return _verdict(await self._desk.deposit(badge, asked.pin, (asked.booking,), asked.size, asked.low))
+        return _verdict(await self._desk.deposit(badge, asked.pin, (asked.booking, *asked.also), asked.size, asked.low))
 
     async def doors(self, _request: Request) -> Response:
         desk = self._desk

@@ -139,6 +139,11 @@ class TestDeposit:
         assert (answer.status_code, answer.json()) == (202, {"session": "s1", "door": "A1"})
         assert desk.asked == [("deposit", "b.a.d", "1234", "bk-1", "S", True)]
 
+    async def test_several_labels_go_behind_one_door(self, page: httpx.AsyncClient, desk: ScriptedDesk) -> None:
+        await page.post("/api/deposit", json={**PARCEL, "also": ["bk-2", "bk-3"]})
+        assert desk.asked == [("deposit", "b.a.d", "1234", "bk-1", "bk-2", "bk-3", "S", True)]
+        assert (await page.post("/api/deposit", json={**PARCEL, "also": ["bk"] * 8})).status_code == 400
+
     @pytest.mark.parametrize(("reason", "status"), [("not_allowed", 403), ("booking_refused", 409), ("no_room", 409)])
     async def test_its_own_refusals(
         self, page: httpx.AsyncClient, desk: ScriptedDesk, reason: str, status: int
@@ -151,8 +156,7 @@ class TestDeposit:
         self, page: httpx.AsyncClient, desk: ScriptedDesk
     ) -> None:
         answer = await page.post("/api/deposit", json={**PARCEL, "size": "XXL"})
-        assert (answer.status_code, answer.json()["reason"]) == (400, "bad_request")
-        assert desk.asked == []
+        assert (answer.status_code, answer.json()["reason"], desk.asked) == (400, "bad_request", [])
 
 
 class TestSessions:
