@@ -154,14 +154,14 @@ class World:
         return found
 
     def until_serving(self) -> None:
-        """Wait for the kiosk, and until no door is unknown to it."""
+        """Wait for the kiosk, and until no door is unknown to it and no attempt of an earlier life is followed."""
 
         def serving() -> bool:
             try:
                 status, answer = self.kiosk.call("GET", "/api/doors")
             except (DeviceSilent, FileNotFoundError):
                 return False
-            return status == 200 and all(door["state"] != "unknown" for door in answer["doors"])  # noqa: PLR2004
+            return status == 200 and not {door["state"] for door in answer["doors"]} & {"unknown", "unlocking"}  # noqa: PLR2004
 
         self.until("the kiosk", serving)
 

@@ -171,10 +171,12 @@ class WholeWay(RuleBasedStateMachine):
         await self.carrier.stop()
         await self.carrier.start()
 
-    @precondition(lambda self: self.broker.acks)
     @rule(which=st.integers(0, 1000))
     def deliver_an_old_ack_again(self, which: int) -> None:
-        self.play(self._publish(*self.broker.acks[which % len(self.broker.acks)]))
+        # No precondition: whether a collector has signed by now is a matter of threads, and examples have to be the same
+        # when they are played again.
+        if self.broker.acks:
+            self.play(self._publish(*self.broker.acks[which % len(self.broker.acks)]))
 
     @rule(name=consumers)
     def sign_for_another_history(self, name: str) -> None:
