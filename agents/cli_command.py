@@ -32,6 +32,7 @@ Wait = Annotated[float, typer.Option(min=0.0, max=86_400.0, help="Seconds for th
 Days = Annotated[int, typer.Option(min=1, max=45, help="How long it may wait for a node that is off.")]
 Rev = Annotated[int | None, typer.Option(min=1, help="The revision, instead of the next one of this outbox.")]
 Half = Annotated[Path, typer.Argument(help="The file that the first person made.")]
+CosignFile = Annotated[Path, typer.Option("--cosign", help="Where to put the half that the second person signs.")]
 
 
 @command.command("open", epilog=ENDS)
@@ -151,34 +152,47 @@ def command_redirect(
     _book(config, json, node, "redirect", booking, {"to": to}, days=days, rev=rev, wait=wait)
 
 
+@command.command("recall", epilog=ENDS)
+def command_recall(
+    node: NodeName,
+    booking: Booking,
+    config: As,
+    *,
+    cause: Annotated[Literal["sender", "operator"], typer.Option(help="Who wants it back.")] = "operator",
+    days: Days = 30,
+    rev: Rev = None,
+    wait: Wait = 30.0,
+    json: Json = False,
+) -> None:
+    """The parcel is not for its customer any more. What lies here already, a courier takes along."""
+    _book(config, json, node, "recall", booking, {"cause": cause}, days=days, rev=rev, wait=wait)
+
+
+@command.command("audit", epilog=ENDS)
+def command_audit(node: NodeName, config: As, *, out: CosignFile, json: Json = False) -> None:
+    """Begin to have every door looked behind, by a service badge at the kiosk, for four hours. Two people sign."""
+    from locker.commands import ALL_DOORS
+
+    _half(config, json, out, node, "audit", ALL_DOORS, {})
+
+
 @command.command("clear", epilog=ENDS)
 def command_clear(
     node: NodeName,
     door: Door,
     config: As,
     *,
-    out: Annotated[Path, typer.Option("--cosign", help="Where to put the half that the second person signs.")],
+    out: CosignFile,
     parcel: Annotated[
         list[str] | None, typer.Option(help="A parcel known to be inside, to be declared gone (repeat).")
     ] = None,
     json: Json = False,
 ) -> None:
     """Begin to declare a compartment empty and sound. Two people sign, within the minute that the nonce lives."""
-    from agents.two_persons_file import write_half
-
     args: dict[str, object] = {"door": door}
     if parcel:
         args |= {"parcel": parcel[0], **({"also": parcel[1:]} if parcel[1:] else {})}
-
-    async def sign(desk: Desk) -> bytes:
-        return await desk.half(node, "clear", door, args)
-
-    half = _at_desk(config, json, sign, only=node)
-    if half is not None:
-        write_half(out, half)
-        typer.echo(
-            f"{out}: signed by the first person; let another say `lastmile command cosign {out}` within a minute"
-        )
+    _half(config, json, out, node, "clear", door, args)
 
 
 @command.command("cosign")
@@ -241,6 +255,18 @@ def command_resume(config: As, *, json: Json = False) -> None:
 
     if _at_desk(config, json, settle):
         typer.echo("every command has its last word")
+
+
+def _half(config: Path, json: bool, out: Path, *what: Any) -> None:  # noqa: FBT001  handed through
+    """Sign a command that two people sign, as the first of them."""
+    from agents.two_persons_file import write_half
+
+    half = _at_desk(config, json, lambda desk: desk.half(*what), only=what[0])
+    if half is not None:
+        write_half(out, half)
+        typer.echo(
+            f"{out}: signed by the first person; let another say `lastmile command cosign {out}` within a minute"
+        )
 
 
 def _book(config: Path, json: bool, *what: Any, **how: Any) -> None:  # noqa: FBT001  handed through

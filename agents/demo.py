@@ -66,6 +66,8 @@ def _by_hand(world: World, console: Console) -> int:
         f"\nkiosk     {world.kiosk.url()}\nfiles     {world.site.directory}\n\n"
         "A courier's badge and PIN, to be typed under “Courier”:\n"
         f"badge     {world.courier.badge}\nPIN       {world.courier.pin}\n\n"
+        "A service badge and its PIN:\n"
+        f"badge     {world.service.badge}\nPIN       {world.service.pin}\n\n"
         f"Staff     lastmile command open {world.site.node} 16 --as {world.site.issuer_toml}\n\n"
         "Doors close by themselves after 6 s. All processes share one user here: the isolation between them is off.\n"
         "Messages to customers appear below; Ctrl-C ends the demo.\n",

@@ -18,10 +18,11 @@ import msgspec
 
 from agents import processes
 from agents.demo_broker import DemoBroker, free_port
-from agents.site import Courier, Site, make_keys, write_settings
+from agents.site import Courier, Site, make_badge, make_keys, write_settings
 from edge import jose
 from edge.errors import DeviceError, DeviceSilent
 from edge.keys_file import read_opening_key
+from locker.badge import Role
 from locker.sim_control_socket import SimControl
 
 T = TypeVar("T")
@@ -79,6 +80,7 @@ class World:
         self.kiosk = Kiosk(free_port(), site.token)
         self.board = SimControl(site.sim_control)
         self.courier: Courier
+        self.service: Courier
         self._close_after_ms = close_after_ms
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -87,6 +89,7 @@ class World:
         self.site.directory.mkdir(parents=True, exist_ok=True)
         (self.site.directory / "logs").mkdir(exist_ok=True)
         self.courier = make_keys(self.site, wall=time.time())
+        self.service = make_badge(self.site, wall=time.time(), role=Role.SERVICE)
         write_settings(
             self.site,
             broker_port=self.broker.port,

@@ -135,12 +135,12 @@ class Desk:
         claims = self._claims(node, name, booking, args, rev=rev, exp=int(now) + days * DAY_S)
         return await self.submit(claims, sign_command(claims, self._issuer.key), wait=wait)
 
-    async def half(self, node: str, name: str, door: str, args: dict[str, object]) -> bytes:
+    async def half(self, node: str, name: str, subject: str, args: dict[str, object]) -> bytes:
         """The first signature of a command that two people sign, with a nonce: there is a minute for the second.
 
         Raises ``NoAnswer`` and ``Refused``.
         """
-        return sign_first(await self._with_nonce(node, name, door, args), self._issuer.key)
+        return sign_first(await self._with_nonce(node, name, subject, args), self._issuer.key)
 
     async def submit(self, claims: Claims, token: bytes, *, wait: float, alone: bool = False) -> Outcome:
         """Keep and publish signed bytes, once; an actuation without a last word within ``wait`` s is ``NoAnswer``.
@@ -182,7 +182,7 @@ class Desk:
                 answer = await self._nonce(node, name, subject, await self._session(node, unlike=session))
         if answer.status is not Status.DONE:
             raise Refused(answer)
-        self._say("nonce", node=node, door=args["door"])
+        self._say("nonce", node=node, door=args.get("door", subject))
         return self._claims(node, name, subject, args, nonce=str(answer.data["nonce"]))
 
     async def _session(self, node: str, *, unlike: str = "") -> str:

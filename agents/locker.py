@@ -61,6 +61,7 @@ from locker.sensors_asyncio import CabinetSensors
 from locker.service import LockerService, Readers, Terms
 from locker.sessions_asyncio import Sessions
 from locker.shown import Shown
+from locker.staff_asyncio import StaffDesk
 from locker.terminal import Terminal
 
 _MIB = 1024 * 1024
@@ -163,7 +164,7 @@ class LockerAgent:
         self._keep_downlink(downlink, link_desk, server)
         for name in sensors.names:
             self._supervisor.keep(f"sensor-{name}", functools.partial(sensors.follow, name))
-        await self._open_kiosk(service)
+        await self._open_kiosk(service, self._staff(service, store))
         try:
             await self._supervisor.run_until_signal()
         finally:
@@ -199,6 +200,18 @@ class LockerAgent:
             readers=Readers(trust.hasher, read_badge, read_voucher, Shown(os.urandom), self._inputs.resolve),
             offline=self._offline,
             background=lambda name, work: self._supervisor.spawn(name, work, fatal=True),
+        )
+
+    def _staff(self, service: LockerService, store: LedgerStore) -> StaffDesk:
+        return StaffDesk(
+            node=self._trust.identity.node,
+            store=store,
+            clock=self._clock,
+            random=os.urandom,
+            admission=service.admission,
+            openings=service.openings,
+            cabinet=service.cabinet,
+            doors=service.door_facts,
         )
 
     def _offline(self) -> bool:
@@ -319,14 +332,20 @@ class LockerAgent:
                 server.push(Serving(serving))
             await self._clock.sleep(1.0)
 
-    async def _open_kiosk(self, service: LockerService) -> None:
+    async def _open_kiosk(self, service: LockerService, staff: StaffDesk) -> None:
         kiosk = self._settings.locker.kiosk
         token = boot_token(self._base / kiosk.token_file)
         page = self._base / kiosk.page if kiosk.page else web.KIOSK
         host = f"[{kiosk.host}]" if ":" in kiosk.host else kiosk.host
         names = {f"{host}:{kiosk.port}", f"localhost:{kiosk.port}"}
         app = build_kiosk(
-            service, token=token, static=page, hosts=frozenset(names), clock=self._clock, inputs=self._inputs
+            service,
+            token=token,
+            static=page,
+            hosts=frozenset(names),
+            clock=self._clock,
+            inputs=self._inputs,
+            staff=staff,
         )
         keep_inputs(self._settings.locker.inputs, self._base, self._inputs, self._clock, self._supervisor)
         listener = listen_kiosk(kiosk.host, kiosk.port)

@@ -30,7 +30,7 @@ from edge.result import Status
 from edge.time_command import TIME_RULES
 from edge.time_floor_sql import set_time
 from locker.bookings import Order
-from locker.commands import COMMANDS, Clear, Open, Release, is_id
+from locker.commands import ALL_DOORS, COMMANDS, Audit, Clear, Open, Release, is_id
 from locker.desired import Wishes, read_wishes
 from locker.door import Done, Outcome
 from locker.layout import lay_out
@@ -120,6 +120,7 @@ def acts(service: LockerService, office: Office) -> dict[str, Act]:
         "open": _open_door(service),
         "release": _release(service),
         "clear": _clear(office),
+        "audit": _audit(office),
         "expect": booking,
         "cancel": booking,
         "extend": booking,
@@ -127,6 +128,7 @@ def acts(service: LockerService, office: Office) -> dict[str, Act]:
         "revoke": booking,
         "reissue": booking,
         "redirect": booking,
+        "recall": booking,
     }
 
 
@@ -164,6 +166,15 @@ def _clear(office: Office) -> Act:
         if not isinstance(args, Clear) or args.door != command.claims.subject:
             raise _other_subject()
         await office.clear(args, command.claims.jti, _at_once(take))
+
+    return act
+
+
+def _audit(office: Office) -> Act:
+    async def act(command: Command, args: msgspec.Struct, take: Take, _: Ended) -> None:
+        if not isinstance(args, Audit) or command.claims.subject != ALL_DOORS:
+            raise VerificationError("bad_args", f"the subject is not {ALL_DOORS}", remedy=f"say {ALL_DOORS}")
+        await office.audit(command.claims.jti, _at_once(take))
 
     return act
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from edge import log
 from edge.clock import Clock
 from edge.errors import StoreError
-from locker import bookings, contract
+from locker import auditing, bookings, contract
 from locker.contract import Reason, draft
 from locker.ledger_file import newest_copy, read_ledger, write_copy
 from locker.ledger_sql import LedgerStore, SqlLedger
@@ -134,6 +134,7 @@ def _sweep(ledger: SqlLedger, works: set[str], passed: float) -> bool:
         changed = True
         ledger.append(draft(_refused(kind, reason, minute, count)))
     changed = bookings.lapse(ledger) or changed
+    changed = auditing.lapse(ledger) or changed
     ledger.forget_old()
     return changed
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -12,8 +13,8 @@ from edge import jose
 from edge.identifiers import uuid7
 from edge.issuers import ACK, BADGE, BOOK, DESIRED, NONCE, OPEN, VOUCHER, Entry, IssuersDocument, sign_issuers
 from edge.keys import OpeningKey, SigningKey
-from edge.keys_file import write_private_key, write_public_key
-from locker.badge import claims_for
+from edge.keys_file import read_signing_key, write_private_key, write_public_key
+from locker.badge import Role, claims_for
 from locker.pickup_code import KEY_BYTES
 
 YEAR_S = 365 * 86_400
@@ -157,7 +158,7 @@ class Site(msgspec.Struct, frozen=True):
 
 
 class Courier(msgspec.Struct, frozen=True):
-    """What a courier of the demonstration carries."""
+    """What a courier of the demonstration carries, or somebody of service."""
 
     badge: str
     pin: str
@@ -195,21 +196,32 @@ def make_keys(site: Site, *, wall: float, random: Callable[[int], bytes] = os.ur
     )
     document = IssuersDocument(version=1, issued_at=now, keys=entries)
     site.key("issuers.jws").write_bytes(sign_issuers(document, made["root"]))
-    return _badge(site, made["badges"], wall, random)
+    return make_badge(site, wall=wall, random=random)
 
 
-def _badge(site: Site, key: SigningKey, wall: float, random: Callable[[int], bytes]) -> Courier:
+def make_badge(
+    site: Site,
+    *,
+    wall: float,
+    role: Role = Role.COURIER,
+    recall: Literal["expired"] | tuple[str, ...] = "expired",
+    random: Callable[[int], bytes] = os.urandom,
+) -> Courier:
+    """A badge for one shift; a courier's takes back whatever has waited too long, unless it says otherwise."""
     pin = f"{int.from_bytes(random(8), 'big') % 10**8:08d}"
     claims = claims_for(
         jti=uuid7(wall, random(10)),
-        courier=f"courier-{random(4).hex()}",
+        courier=f"{role.value}-{random(4).hex()}",
         nodes=(site.node,),
         run=f"run-{random(4).hex()}",
         nbf=int(wall) - 3600,
         exp=int(wall) - 3600 + SHIFT_S,
         pin=pin,
         random=random,
+        role=role,
+        recall=recall if role is Role.COURIER else (),
     )
+    key = read_signing_key(site.key("badges.pem"))
     return Courier(jose.sign({**claims, "iss": "badges"}, jose.BADGE, key).decode(), pin)
 
 

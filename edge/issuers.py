@@ -13,6 +13,7 @@ from edge.errors import ConfigError
 from edge.keys import SigningKey, VerifyKey
 
 ACK: Final = "ack"
+AUDIT: Final = "audit"
 BADGE: Final = "badge"
 BOOK: Final = "book"
 CLEAR: Final = "clear"

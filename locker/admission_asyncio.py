@@ -1,4 +1,4 @@
-"""Who may deposit: a courier with a good badge and its PIN."""
+"""Who may do more here than collect: a courier, or somebody of service, with a good badge and its PIN."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edge.errors import VerificationError
 from edge.journal import Need
 from locker import badge as badges
 from locker import depositing
-from locker.badge import Badge, BadgeFault, PinRefusal
+from locker.badge import Badge, BadgeFault, PinRefusal, Role
 from locker.contract import Reason
 from locker.kiosk import Refused
 from locker.ledger import Store
@@ -25,16 +25,18 @@ class Admission:
         self._clock = clock
         self._read_badge = read_badge
 
-    async def admit(self, token: str, pin: str, node: str) -> Badge | Refused:
-        """The bearer of a badge that is good at ``node`` and whose PIN is right; a try is charged before the PIN."""
+    async def admit(self, token: str, pin: str, node: str, role: Role | None = None) -> Badge | Refused:
+        """The bearer of a badge that is good at ``node`` and whose PIN is right; a try is charged before the PIN.
+
+        ``role`` is the one that is asked for; None takes any.
+        """
         try:
             bearer = badges.read_badge(self._read_badge(token))
         except VerificationError as error:
             return await self._turn_away(error.reason)
-        floor = await self._store.write(lambda ledger: ledger.floor(), Need.DEPOSIT)
-        fault = badges.badge_fault(
-            bearer, node=node, wall=self._clock.wall(), trusted=self._clock.trusted(), floor=floor
-        )
+        fault = await self.fault(bearer, node)
+        if fault is None and role not in {None, bearer.role}:
+            fault = BadgeFault.WRONG_ROLE
         if fault is not None or not badges.well_formed(pin):
             return await self._turn_away(fault.value if fault else BadgeFault.WRONG_PIN.value)
         charge = await self._store.write(lambda ledger: depositing.charge(ledger, bearer), Need.DEPOSIT)
@@ -44,6 +46,13 @@ class Admission:
             return await self._turn_away(BadgeFault.WRONG_PIN.value)
         await self._store.write(lambda ledger: depositing.refund(ledger, bearer))
         return bearer
+
+    async def fault(self, bearer: Badge, node: str) -> BadgeFault | None:
+        """What speaks against a badge by now; one that was taken may have run out."""
+        floor = await self._store.write(lambda ledger: ledger.floor(), Need.DEPOSIT)
+        return badges.badge_fault(
+            bearer, node=node, wall=self._clock.wall(), trusted=self._clock.trusted(), floor=floor
+        )
 
     async def _turn_away(self, cause: str, retry_after: float | None = None) -> Refused:
         await self._store.write(lambda ledger: ledger.tally("badge", cause), Need.DEPOSIT)

@@ -34,6 +34,8 @@ class Purpose(enum.Enum):
     """A parcel is put in."""
     LOOK = "look"
     """Somebody looks inside; no parcel is meant to change hands."""
+    TAKE_BACK = "take_back"
+    """A courier takes out what is not for its customer."""
 
 
 BY_COMMAND: Final = frozenset({Cause.COMMAND, Cause.RELEASE})
@@ -49,6 +51,10 @@ PURPOSES: Final[dict[Cause, Purpose]] = {
     Cause.COURIER: Purpose.DEPOSIT,
     Cause.DROP: Purpose.DEPOSIT,
     Cause.COMMAND: Purpose.LOOK,
+    Cause.RECALL: Purpose.TAKE_BACK,
+    Cause.SERVICE: Purpose.LOOK,
+    Cause.CLEANING: Purpose.LOOK,
+    Cause.AUDIT: Purpose.LOOK,
 }
 """Every cause has one."""
 

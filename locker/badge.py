@@ -12,7 +12,7 @@ import enum
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -34,6 +34,9 @@ PINS_PER_BADGE: Final = 5
 """Wrong PINs at one locker before the badge is no longer taken there. One lost badge must not use up all couriers'
 budget; its courier gets a new badge from the hub."""
 
+MAX_RECALLED: Final = 64
+"""Parcels that one badge may name to be taken back: as many as fit into a QR that a scanner reads."""
+
 SALT_BYTES: Final = 16
 
 _SCRYPT_N: Final = 2**14
@@ -43,6 +46,15 @@ _SCRYPT_P: Final = 1
 
 _Salt = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{22}(?!\n)$")]
 _Hash = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{43}(?!\n)$")]
+
+
+class Role(enum.Enum):
+    """What a badge's bearer does at the locker."""
+
+    COURIER = "courier"
+    """Puts parcels in, and takes out what is not for its customer (``locker.recalling``)."""
+    SERVICE = "service"
+    """Looks after doors and compartments (``locker.servicing``), and audits them where two persons have said so."""
 
 
 class Depositor(msgspec.Struct, frozen=True):
@@ -58,6 +70,9 @@ class Badge(msgspec.Struct, frozen=True, kw_only=True):
     ``courier`` (``sub``) is a random id. ``nodes`` are the lockers it is for, ``run`` the run. ``nbf`` and ``exp`` are
     wall seconds since 1970. ``salt`` is new for every badge and ``pin`` the hash that ``pin_hash`` makes with it, both
     base64url.
+
+    ``recall`` says which parcels whose hold has run out a courier takes back: those that it names, or all
+    (``"expired"``). It is signed with the rest, so that no network is needed for it.
     """
 
     jti: Id
@@ -68,6 +83,8 @@ class Badge(msgspec.Struct, frozen=True, kw_only=True):
     exp: int
     salt: _Salt
     pin: _Hash
+    role: Role = Role.COURIER
+    recall: Literal["expired"] | Annotated[tuple[Id, ...], msgspec.Meta(max_length=MAX_RECALLED)] = ()
 
     @property
     def depositor(self) -> Depositor:
@@ -86,6 +103,8 @@ class BadgeFault(enum.Enum):
     """``PINS_PER_BADGE`` wrong PINs were typed here for this badge."""
     WAIT = "wait"
     WRONG_PIN = "wrong_pin"
+    WRONG_ROLE = "wrong_role"
+    """A good badge, and for other work."""
 
 
 def read_badge(claims: Mapping[str, Any]) -> Badge:
@@ -161,7 +180,7 @@ def pin_hash(pin: str, salt: str) -> str:
     return base64url.encode(digest)
 
 
-def claims_for(
+def claims_for(  # noqa: PLR0913 - each is a claim
     *,
     jti: str,
     courier: str,
@@ -171,6 +190,8 @@ def claims_for(
     exp: int,
     pin: str,
     random: Callable[[int], bytes],
+    role: Role = Role.COURIER,
+    recall: Literal["expired"] | tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """The claims of a new badge, for its issuer to sign. Raises ``ConfigError`` when the badge would be refused."""
     if not well_formed(pin):
@@ -180,7 +201,18 @@ def claims_for(
             f"a badge valid for {exp - nbf} s", remedy=f"issue it for one shift, at most {MAX_VALIDITY} s"
         )
     salt = base64url.encode(random(SALT_BYTES))
-    badge = Badge(jti=jti, courier=courier, nodes=nodes, run=run, nbf=nbf, exp=exp, salt=salt, pin=pin_hash(pin, salt))
+    badge = Badge(
+        jti=jti,
+        courier=courier,
+        nodes=nodes,
+        run=run,
+        nbf=nbf,
+        exp=exp,
+        salt=salt,
+        pin=pin_hash(pin, salt),
+        role=role,
+        recall=recall,
+    )
     claims: dict[str, Any] = msgspec.to_builtins(badge)
     return claims
 

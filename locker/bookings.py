@@ -1,4 +1,4 @@
-"""What the commands for bookings do to the ledger: expect, cancel, extend, delegate, revoke, reissue, redirect.
+"""What the commands for bookings do to the ledger: expect, cancel, extend, delegate, revoke, reissue, redirect, recall.
 
 Each is one transaction's work, in which its command and revision are spent as well; so each is in effect once. They
 raise ``VerificationError`` with a stable reason where the locker's own rules refuse them: then nothing was changed.
@@ -12,14 +12,14 @@ from edge.claims import refused
 from locker import parcel
 from locker.announcing import tell
 from locker.booking import EXPECTED_S, MAX_EXPECTED, BookingInput, BookingState, move
-from locker.commands import MAX_HOLD_HOURS, Cancel, Delegate, Expect, Extend, Redirect, Reissue, Revoke
+from locker.commands import MAX_HOLD_HOURS, Cancel, Delegate, Expect, Extend, Recall, Redirect, Reissue, Revoke
 from locker.contract import BookingChange, BookingChanged, CodeUse, ParcelRecalled, RecallCause
 from locker.issuing import Issue, issue_code, issue_drop_code, issue_further_code
 from locker.ledger import Booking, HeldCode, Ledger, Parcel
 from locker.parcel import PRESENT, ParcelInput, ParcelState
 from locker.settling import move_booking
 
-Order = Expect | Cancel | Extend | Delegate | Revoke | Reissue | Redirect
+Order = Expect | Cancel | Extend | Delegate | Revoke | Reissue | Redirect | Recall
 
 _HOUR = 3600.0
 _OF_STAFF = (ParcelState.CLAIMED, ParcelState.RECALLED)
@@ -42,7 +42,9 @@ def carry_out(ledger: Ledger, booking: str, order: Order, rev: int, issue: Issue
         case Reissue():
             _reissue(ledger, booking, rev, issue)
         case Redirect(to):
-            _redirect(ledger, booking, to, rev)
+            _take_elsewhere(ledger, booking, RecallCause.REDIRECTED, BookingChange.REDIRECTED, rev, to=to)
+        case Recall(cause):
+            _take_elsewhere(ledger, booking, RecallCause(cause), BookingChange.RECALLED, rev)
 
 
 def lapse(ledger: Ledger) -> bool:
@@ -147,20 +149,24 @@ def _reissue(ledger: Ledger, booking: str, rev: int, issue: Issue) -> None:
     issue_code(ledger, here, issue, here.expires)
 
 
-def _redirect(ledger: Ledger, booking: str, to: str, rev: int) -> None:
+def _take_elsewhere(
+    ledger: Ledger, booking: str, cause: RecallCause, change: BookingChange, rev: int, *, to: str = ""
+) -> None:
     """Nobody waits for it here any more; what lies here already is not its customer's any more, here."""
     here = _parcel_here(ledger, booking)
     if here is None:
         _require_absent(ledger, booking)
         _require_expected(ledger, booking)
-        move_booking(ledger, booking, BookingInput.CANCEL, BookingChange.REDIRECTED, rev=rev, to=to)
+        move_booking(ledger, booking, BookingInput.CANCEL, change, rev=rev, to=to)
         return
-    recall(ledger, here, RecallCause.REDIRECTED)
-    tell(ledger, BookingChanged(booking=booking, change=BookingChange.REDIRECTED, rev=rev, to=to))
+    _recall(ledger, here, cause)
+    tell(ledger, BookingChanged(booking=booking, change=change, rev=rev, to=to))
 
 
-def recall(ledger: Ledger, here: Parcel, cause: RecallCause) -> None:
+def _recall(ledger: Ledger, here: Parcel, cause: RecallCause) -> None:
     """The parcel is not for its customer any more: no code and no voucher opens its door, a courier takes it out.
+
+    Who has redirected it knows, and their codes are gone. Others' are kept, so that whoever types one hears why.
 
     Raises ``VerificationError``: ``being_collected, being_deposited`` where somebody is at its door, ``not_here`` where
     it waits for staff already.
@@ -172,7 +178,8 @@ def recall(ledger: Ledger, here: Parcel, cause: RecallCause) -> None:
     if here.state in _OF_STAFF:
         raise _not_waiting(here.parcel)
     ledger.move_parcel(here.parcel, here.state, parcel.move(here.state, ParcelInput.RECALLED))
-    ledger.forget_code(here.parcel)
+    if cause is RecallCause.REDIRECTED:
+        ledger.forget_code(here.parcel)
     tell(ledger, ParcelRecalled(parcel=here.parcel, door=here.door, cause=cause))
 
 

@@ -89,12 +89,12 @@ def record_of(ledger: Ledger, found: Parcel, doors: Doors) -> CodeRecord:
 def _standing(ledger: Ledger, found: Parcel) -> ParcelState:
     """The parcel's state; while it could be collected, that of whatever beside it says *busy* or *not sure*.
 
-    One without a code of its own was brought for a courier: no customer gets it.
+    One without a code of its own was brought for a courier: for a customer it does not lie here.
     """
     if found.state not in COLLECTABLE:
         return found.state
     if not found.coded:
-        return ParcelState.RECALLED
+        return ParcelState.WITHDRAWN
     states = {each.state for each in ledger.parcels_at(found.door)}
     for state in (ParcelState.DEPOSITING, ParcelState.RELEASING, ParcelState.UNCONFIRMED):
         if state in states:

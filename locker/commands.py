@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from edge.command import Kind, Rule
-from edge.issuers import BOOK, CLEAR, OPEN
+from edge.issuers import AUDIT, BOOK, CLEAR, OPEN
 from locker.contract import BookingKind, DoorName, Id
 
 MAX_HOLD_HOURS = 2160
@@ -19,6 +19,9 @@ MAX_TOGETHER = 8
 
 MAX_DELEGATES = 3
 """People whom a customer can have sent at once, each with a code of their own."""
+
+ALL_DOORS: Final = "all-doors"
+"""The subject of an audit."""
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -54,6 +57,13 @@ class Clear(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     door: DoorName
     parcel: Id | None = None
     also: Annotated[tuple[Id, ...], msgspec.Meta(max_length=MAX_TOGETHER)] = ()
+
+
+class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of ``audit``, none: somebody with a service badge may look behind every door, one after the other.
+
+    Opens nothing by itself, and is good for four hours in which the locker runs.
+    """
 
 
 class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -102,6 +112,12 @@ class Redirect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     to: Id
 
 
+class Recall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of ``recall``: the parcel is not for its customer any more; what lies here, a courier takes along."""
+
+    cause: Literal["sender", "operator"] = "operator"
+
+
 class Reissue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Arguments of ``reissue``: a new code, as a ``locker.code.issued``; the former one and all delegates' are dead."""
 
@@ -110,6 +126,7 @@ COMMANDS: Final[dict[str, Rule]] = {
     "open": Rule(Kind.ACTUATION, OPEN, Open),
     "release": Rule(Kind.ACTUATION, OPEN, Release),
     "clear": Rule(Kind.ACTUATION, CLEAR, Clear, persons=2),
+    "audit": Rule(Kind.ACTUATION, AUDIT, Audit, persons=2),
     "expect": Rule(Kind.BOOKING, BOOK, Expect),
     "cancel": Rule(Kind.BOOKING, BOOK, Cancel),
     "extend": Rule(Kind.BOOKING, BOOK, Extend),
@@ -117,5 +134,7 @@ COMMANDS: Final[dict[str, Rule]] = {
     "revoke": Rule(Kind.BOOKING, BOOK, Revoke),
     "reissue": Rule(Kind.BOOKING, BOOK, Reissue),
     "redirect": Rule(Kind.BOOKING, BOOK, Redirect),
+    "recall": Rule(Kind.BOOKING, BOOK, Recall),
 }
-"""Every command of a locker. The subject is the door, or the booking's id; of ``release`` the parcel's."""
+"""Every command of a locker. The subject is the door, or the booking's id; of ``release`` the parcel's; of ``audit`` it
+is ``ALL_DOORS``."""

@@ -38,11 +38,14 @@ from locker.contract_parcels import (
     ParcelRecalled,
     ParcelRemoved,
     ReleaseAccepted,
+    TakenBack,
     VisitContinued,
     VoucherAccepted,
     VoucherRefused,
 )
+from locker.contract_staff import AuditBegun, AuditDone, AuditFound
 from locker.contract_words import (
+    AuditOutcome,
     BlockCause,
     BookingChange,
     BookingKind,
@@ -52,6 +55,7 @@ from locker.contract_words import (
     DoorState,
     Doubt,
     Event,
+    Found,
     Id,
     Reason,
     RecallCause,
@@ -60,6 +64,10 @@ from locker.contract_words import (
 
 __all__ = [
     "EVENTS",
+    "AuditBegun",
+    "AuditDone",
+    "AuditFound",
+    "AuditOutcome",
     "BadgeRefused",
     "BlockCause",
     "BookingChange",
@@ -91,6 +99,7 @@ __all__ = [
     "DropAccepted",
     "DropCodeIssued",
     "Event",
+    "Found",
     "Id",
     "ParcelClaimed",
     "ParcelRecalled",
@@ -98,6 +107,7 @@ __all__ = [
     "Reason",
     "RecallCause",
     "ReleaseAccepted",
+    "TakenBack",
     "UnlockRequested",
     "UnlockUnsent",
     "VisitContinued",
@@ -113,6 +123,7 @@ _EVENTS: Final[tuple[type[Event], ...]] = (
     DepositWithdrawn,
     ParcelRecalled,
     ParcelClaimed,
+    TakenBack,
     ParcelRemoved,
     BookingChanged,
     CodeIssued,
@@ -138,6 +149,9 @@ _EVENTS: Final[tuple[type[Event], ...]] = (
     Collected,
     CompartmentBlocked,
     CompartmentReleased,
+    AuditBegun,
+    AuditFound,
+    AuditDone,
     DoorSnapshot,
     *CABINET_EVENTS,
 )

@@ -13,8 +13,8 @@ from locker.contract_words import BlockCause, Cause, DoorName, DoorState, Doubt,
 class UnlockRequested(Event, frozen=True, kw_only=True):
     """Committed before the pulse it announces. ``before`` is what the sensor read when the attempt began.
 
-    ``pulse`` counts within ``attempt``. ``parcel`` is "" where a command opens a door for itself; ``cause_id`` is then
-    the command's id.
+    ``pulse`` counts within ``attempt``. ``parcel`` is "" where a door is opened for itself. ``cause_id`` is the id of
+    the command that asked for it, or of the badge of staff.
     """
 
     TYPE = "locker.unlock.requested"
@@ -111,19 +111,24 @@ class DoorTold(Event, frozen=True, kw_only=True):
 
 
 class CompartmentBlocked(Event, frozen=True, kw_only=True):
-    """The compartment is not offered until somebody has looked."""
+    """The compartment is not offered until somebody has looked. ``by`` is the badge of who said so, "" for nobody."""
 
     TYPE = "locker.compartment.blocked"
     door: DoorName
     cause: BlockCause
+    by: str = ""
 
 
 class CompartmentReleased(Event, frozen=True, kw_only=True):
-    """Two people have looked: the compartment is empty and offered again. ``command`` is theirs."""
+    """Somebody has looked: the compartment is sound, and offered again where it is empty.
+
+    ``command`` is that of two people, or their audit's; ``by`` is the badge of who stood there.
+    """
 
     TYPE = "locker.compartment.released"
     door: DoorName
     command: str = ""
+    by: str = ""
 
 
 class DoorSnapshot(Event, frozen=True, kw_only=True):

@@ -43,14 +43,30 @@ class DepositWithdrawn(Event, frozen=True, kw_only=True):
     session: Id
 
 
+class TakenBack(Event, frozen=True, kw_only=True):
+    """The door closed after a courier with the badge ``by`` had it opened to take the parcel out."""
+
+    TYPE = "parcel.taken_back"
+    SUBJECT = "parcel"
+    parcel: Id
+    door: DoorName
+    session: Id
+    by: str = ""
+
+
 class ParcelRemoved(Event, frozen=True, kw_only=True):
-    """Two people have declared by ``command`` that the parcel does not lie here any more; its code is dead."""
+    """The parcel does not lie here any more, and its code is dead.
+
+    Two people have declared that by ``command``, or let it be found out by their audit; or the badge ``by`` was to
+    take it back, and found nothing.
+    """
 
     TYPE = "parcel.removed"
     SUBJECT = "parcel"
     parcel: Id
     door: DoorName
     command: str
+    by: str = ""
 
 
 class BookingChanged(Event, frozen=True, kw_only=True):
@@ -73,7 +89,7 @@ class BookingChanged(Event, frozen=True, kw_only=True):
 
 
 class ParcelRecalled(Event, frozen=True, kw_only=True):
-    """The parcel that lies here is not for its customer any more: every code of it is dead, a courier takes it out."""
+    """The parcel that lies here is not for its customer any more: no code of it opens, a courier takes it out."""
 
     TYPE = "parcel.recalled"
     SUBJECT = "parcel"

@@ -72,7 +72,19 @@ class Reason(enum.Enum):
     SUPERSEDED = "superseded"
     """A newer voucher for the same parcel was shown here."""
     NOT_HERE = "not_here"
-    """The voucher's parcel does not lie here for this customer: not yet, or not any more."""
+    """What was named does not lie here, or not for this person: not yet, or not any more."""
+    RECALLED = "recalled"
+    """A right code, whose parcel is not for its customer here any more: a courier takes it along, or has done so."""
+    NOTHING_DUE = "nothing_due"
+    """Staff: nothing is to be done there, or nothing more."""
+    PARCEL_INSIDE = "parcel_inside"
+    """Staff: a parcel lies behind that door."""
+    LOOK_FIRST = "look_first"
+    """Staff: only who has had that door open may say what is behind it."""
+    DOOR_OPEN = "door_open"
+    """Staff: the door stands open, or its sensor says so."""
+    ITEM_SEEN = "item_seen"
+    """Staff: the compartment's sensor sees something inside."""
     CLOSED = "closed"
     """Deposits are taken at other hours. Collections always are."""
 
@@ -94,6 +106,13 @@ class Cause(enum.Enum):
     DROP = "drop"
     """A customer who brings a parcel: a return, or one that is sent."""
     COMMAND = "command"
+    RECALL = "recall"
+    """A courier takes out what is not for its customer."""
+    SERVICE = "service"
+    """A service badge looks into an empty compartment."""
+    CLEANING = "cleaning"
+    AUDIT = "audit"
+    """A service badge looks what is behind each door, for two persons who have signed."""
 
 
 class CodeUse(enum.Enum):
@@ -121,6 +140,8 @@ class Word(enum.Enum):
     """A collection: something is wrong with my parcel, and I take it along."""
     WRONG_LEFT = "wrong_left"
     """A collection: something is wrong with my parcel, and it stays inside for staff."""
+    MISSING = "missing"
+    """A taking back: no parcel was inside."""
 
 
 class BookingKind(enum.Enum):
@@ -168,6 +189,9 @@ class BlockCause(enum.Enum):
     NOT_EMPTY = "not_empty"
     WILL_NOT_CLOSE = "will_not_close"
     STAFF = "staff"
+    """Somebody with a service badge wants it so."""
+    CLEANING = "cleaning"
+    """It is open to be cleaned; when its door has closed it is offered again."""
 
 
 class RecallCause(enum.Enum):
@@ -175,6 +199,30 @@ class RecallCause(enum.Enum):
 
     REDIRECTED = "redirected"
     """Its customer wants it elsewhere."""
+    SENDER = "sender"
+    """Whoever sent it wants it back."""
+    OPERATOR = "operator"
+    """The operator wants it out, such as for a hold that will not be paid or a locker that is moved."""
+
+
+class Found(enum.Enum):
+    """What somebody has seen behind a door in an audit."""
+
+    EMPTY = "empty"
+    PARCEL = "parcel"
+    """What the locker expects there."""
+    OTHER = "other"
+    """Something else."""
+
+
+class AuditOutcome(enum.Enum):
+    """How what was found stands to what the ledger held."""
+
+    AS_EXPECTED = "as_expected"
+    MISSING = "missing"
+    """A parcel that should be there is not."""
+    UNEXPECTED = "unexpected"
+    """Something is there that should not be."""
 
 
 class BookingChange(enum.Enum):
@@ -184,6 +232,8 @@ class BookingChange(enum.Enum):
     CANCELLED = "cancelled"
     REDIRECTED = "redirected"
     """Its parcel goes elsewhere. Where it lies here already, a courier takes it along."""
+    RECALLED = "recalled"
+    """It is not for its customer any more. Where its parcel lies here already, a courier takes it along."""
     LAPSED = "lapsed"
     """Nobody brought the parcel for as long as one may be waited for."""
     EXTENDED = "extended"

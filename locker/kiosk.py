@@ -37,6 +37,12 @@ STATUS: dict[Reason, int] = {
     Reason.SUPERSEDED: 410,
     Reason.NOT_HERE: 404,
     Reason.CLOSED: 409,
+    Reason.RECALLED: 410,
+    Reason.NOTHING_DUE: 404,
+    Reason.PARCEL_INSIDE: 409,
+    Reason.LOOK_FIRST: 409,
+    Reason.DOOR_OPEN: 409,
+    Reason.ITEM_SEEN: 409,
 }
 """One HTTP status for each reason: 422 type it again, 404 and 410 no such door for you, 429 later, 409 not as things
 stand now. Always 4xx, also for ``out_of_service``: the server is well and knows that the door is not."""
@@ -49,6 +55,8 @@ class SessionKind(enum.Enum):
     DEPOSIT = "deposit"
     LOOK = "look"
     """Somebody looks inside: staff, or whoever signed a command."""
+    RECALL = "recall"
+    """A courier takes out what is not for its customer."""
 
 
 class SessionState(enum.Enum):

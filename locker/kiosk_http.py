@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import uvicorn
@@ -23,19 +22,19 @@ from edge.serve_http import listen, serve
 from locker.contract import Reason
 from locker.inputs_http import inputs_route
 from locker.kiosk import (
-    BODY_LIMIT,
     STATUS,
     SUBPROTOCOL,
-    Accepted,
     Allowance,
     CollectRequest,
     DepositRequest,
     Desk,
     EndRequest,
-    Refused,
     SessionView,
 )
+from locker.kiosk_answers_http import as_json, as_verdict, read_request
 from locker.kiosk_guard_http import Guard, check_token, reply
+from locker.staff_http import staff_routes
+from locker.staffing import Staff
 from locker.websocket_http import first_of, until_gone
 
 if TYPE_CHECKING:
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
 
 _log = log.get_logger("locker.kiosk")
 _encode: Final = msgspec.json.Encoder().encode
-_T = TypeVar("_T")
 
 UNKNOWN_SESSION: Final = 4404
 """WebSocket close code (private range, RFC 6455 section 7.4.2): this session is not known (any more)."""
@@ -73,8 +71,10 @@ def build_kiosk(
     clock: Clock,
     limits: KioskLimits | None = None,
     inputs: Inputs | None = None,
+    staff: Staff | None = None,
 ) -> Starlette:
-    """The ASGI application for ``desk``; ``inputs`` are the terminal's keypad and scanners, where it has any.
+    """The ASGI application for ``desk``, and for ``staff``; ``inputs`` are the terminal's keypad and scanners, where it
+    has any.
 
     ``static`` is the folder of the built page, ``hosts`` the exact Host values under which the page is reached, such as
     ``{"127.0.0.1:8080"}``; ``token`` is what the page has to show (see ``Guard``).
@@ -91,8 +91,10 @@ def build_kiosk(
     allowance = Allowance(limits.requests_per_second, limits.burst)
     guard = Middleware(Guard, token=check_token(token), hosts=hosts, allowance=allowance, clock=clock)
     handlers = {HTTPException: _http_refusal, LastmileError: _desk_failed, ClientDisconnect: _gone}
+    api = _Api(desk, limits, inputs)
+    for_staff = [] if staff is None else [Mount("/staff", routes=staff_routes(staff, limits.body_seconds))]
     routes = [
-        Mount("/api", routes=_Api(desk, limits, inputs).routes()),
+        Mount("/api", routes=[*for_staff, *api.routes()]),
         Mount("/", app=StaticFiles(directory=static, html=True)),
     ]
     return Starlette(routes=routes, middleware=[guard], exception_handlers=handlers)
@@ -122,37 +124,38 @@ class _Api:
         ]
 
     async def collect(self, request: Request) -> Response:
-        asked = await self._read(request, CollectRequest)
+        asked = await read_request(request, CollectRequest, self._limits.body_seconds)
         if asked.voucher is not None:
-            return _verdict(await self._desk.collect_by_voucher(self._token(asked.voucher), asked.confirm))
-        return _verdict(await self._desk.collect(asked.code or "", asked.extension, asked.confirm))
+            return as_verdict(await self._desk.collect_by_voucher(self._token(asked.voucher), asked.confirm))
+        return as_verdict(await self._desk.collect(asked.code or "", asked.extension, asked.confirm))
 
     async def deposit(self, request: Request) -> Response:
-        asked = await self._read(request, DepositRequest)
+        asked = await read_request(request, DepositRequest, self._limits.body_seconds)
         badge = self._token(asked.badge)
-        return _verdict(await self._desk.deposit(badge, asked.pin, (asked.booking, *asked.also), asked.size, asked.low))
+        bookings = (asked.booking, *asked.also)
+        return as_verdict(await self._desk.deposit(badge, asked.pin, bookings, asked.size, asked.low))
 
     async def doors(self, _request: Request) -> Response:
         desk = self._desk
-        return _json({"doors": desk.doors(), "languages": desk.languages(), "front": desk.front()})
+        return as_json({"doors": desk.doors(), "languages": desk.languages(), "front": desk.front()})
 
     async def shown(self, _request: Request) -> Response:
-        return _json(self._desk.shown())
+        return as_json(self._desk.shown())
 
     async def current(self, _request: Request) -> Response:
         view = self._desk.current()
-        return Response(status_code=204) if view is None else _json(view)
+        return Response(status_code=204) if view is None else as_json(view)
 
     async def session(self, request: Request) -> Response:
         return _view(self._desk.session(request.path_params["session"]))
 
     async def end(self, request: Request) -> Response:
-        asked = await self._read(request, EndRequest)
+        asked = await read_request(request, EndRequest, self._limits.body_seconds)
         return _view(await self._desk.end(request.path_params["session"], asked.word))
 
     async def next(self, request: Request) -> Response:
         verdict = await self._desk.next(request.path_params["session"])
-        return _view(None) if verdict is None else _verdict(verdict)
+        return _view(None) if verdict is None else as_verdict(verdict)
 
     async def watch(self, ws: WebSocket) -> None:
         """Send the session and its changes as JSON text, then close with 1000; what the page sends closes with 1003."""
@@ -173,41 +176,9 @@ class _Api:
         """What was scanned, where ``given`` is the reference that the page has of it."""
         return given if self._inputs is None else self._inputs.resolve(given)
 
-    async def _read(self, request: Request, kind: type[_T]) -> _T:
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            raise HTTPException(415, "json_only")
-        try:
-            async with asyncio.timeout(self._limits.body_seconds):
-                body = await _body(request)
-            return msgspec.json.decode(body, type=kind)
-        except TimeoutError:
-            raise HTTPException(408, "too_slow") from None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            # Without its cause: a decoder's message may quote what was typed.
-            raise HTTPException(400, "bad_request") from None
-
-
-async def _body(request: Request) -> bytes:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_LIMIT:
-            raise HTTPException(413, "too_large")
-    return body
-
-
-def _json(value: object, status: int = 200) -> Response:
-    return Response(_encode(value), status, media_type="application/json")
-
-
-def _verdict(verdict: Accepted | Refused) -> Response:
-    if isinstance(verdict, Accepted):
-        return _json(verdict, 202)
-    return reply(STATUS[verdict.reason], verdict.reason.value, verdict.retry_after)
-
 
 def _view(view: SessionView | None) -> Response:
-    return reply(404, "no_such_session") if view is None else _json(view)
+    return reply(404, "no_such_session") if view is None else as_json(view)
 
 
 async def _tell(ws: WebSocket, views: AsyncIterator[SessionView]) -> None:

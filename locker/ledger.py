@@ -15,7 +15,7 @@ from edge.journal import Need
 from locker.attempts import Attempts
 from locker.booking import BookingState
 from locker.compartment import LedgerState
-from locker.contract import BookingKind, Cause, CodeUse, Word
+from locker.contract import AuditOutcome, BlockCause, BookingKind, Cause, CodeUse, Word
 from locker.parcel import ParcelState
 from locker.pickup_code import CodeHashes
 
@@ -94,11 +94,23 @@ class Unlocking(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CompartmentRow(msgspec.Struct, frozen=True):
-    """A compartment in the ledger: its state and how often its door was opened."""
+    """A compartment in the ledger: its state and how often its door was opened.
+
+    ``cause`` is why it is blocked; None where it is not, or where a former release has blocked it.
+    """
 
     door: str
     state: LedgerState
     uses: int
+    cause: BlockCause | None = None
+
+
+class Audit(msgspec.Struct, frozen=True, kw_only=True):
+    """An audit under way: whose ``command``, ``until`` which running second, and what came of each door so far."""
+
+    command: str
+    until: float
+    doors: dict[str, AuditOutcome | None]
 
 
 class Ledger(Protocol):
@@ -159,6 +171,10 @@ class Ledger(Protocol):
         """The parcels that keep the compartment behind ``door`` from being offered, in the order of their ids."""
         ...
 
+    def parcels_here(self) -> list[Parcel]:
+        """Those behind all doors, in the order of their ids."""
+        ...
+
     def put_in_with(self, parcel: str) -> list[Parcel]:
         """The parcels that were put in together with ``parcel``, itself included, wherever they are now."""
         ...
@@ -193,7 +209,9 @@ class Ledger(Protocol):
 
     def compartment(self, door: str) -> CompartmentRow: ...
 
-    def set_compartment(self, door: str, state: LedgerState) -> None: ...
+    def set_compartment(self, door: str, state: LedgerState, cause: BlockCause | None = None) -> None:
+        """``cause``: why it is blocked from now on; None leaves it what it was for as long as it stays blocked."""
+        ...
 
     def count_use(self, door: str) -> None: ...
 
@@ -210,6 +228,16 @@ class Ledger(Protocol):
     def note_word(self, attempt: str, word: Word) -> None: ...
 
     def open_unlockings(self) -> list[Unlocking]: ...
+
+    def begin_audit(self, audit: Audit) -> None:
+        """One at a time: what was kept of another is gone."""
+        ...
+
+    def audit(self) -> Audit | None: ...
+
+    def note_audited(self, door: str, outcome: AuditOutcome) -> None: ...
+
+    def end_audit(self) -> None: ...
 
     def pin_tries(self, badge: str) -> int: ...
 

@@ -19,6 +19,8 @@ _compartment = Table(
     Column("door", Text, primary_key=True),
     Column("state", Text, nullable=False),
     Column("uses", Integer, nullable=False),
+    # ``locker.contract.BlockCause`` while it is blocked; NULL in rows of releases that did not keep it.
+    Column("cause", Text),
     sqlite_with_rowid=False,
 )
 _parcel = Table(
@@ -119,9 +121,25 @@ _voucher = Table(
     Column("gen", Integer, nullable=False),
     sqlite_with_rowid=False,
 )
+_audit = Table(
+    "audit",
+    _metadata,
+    Column("one", Integer, primary_key=True),
+    Column("command", Text, nullable=False),
+    # Running seconds of the node when its time is over.
+    Column("until", Float, nullable=False),
+)
+_audited = Table(
+    "audited",
+    _metadata,
+    Column("door", Text, primary_key=True),
+    # ``locker.contract.AuditOutcome``; NULL until somebody has looked.
+    Column("outcome", Text),
+    sqlite_with_rowid=False,
+)
 
 _FIRST_TABLES = (_compartment, _parcel, unlocking_table, _budget, _badge, _tally, _remote)
-LEDGER_TABLES = (*_FIRST_TABLES, _booking, revision_table, _further_code, _voucher)
+LEDGER_TABLES = (*_FIRST_TABLES, _booking, revision_table, _further_code, _voucher, _audit, _audited)
 """What a ledger copy holds, in an order in which it can be written back."""
 
 
@@ -160,6 +178,12 @@ def create_drops(connection: sqlite3.Connection) -> None:
 def add_climate(connection: sqlite3.Connection) -> None:
     """The step that lets a booking ask for a compartment that is kept cold, frozen or heated."""
     _add_column(connection, "booking", "climate")
+
+
+def create_audits(connection: sqlite3.Connection) -> None:
+    """The step that keeps why a compartment is blocked, and how far an audit has come."""
+    create(connection, (_audit, _audited))
+    _add_column(connection, "compartment", "cause")
 
 
 def _add_column(connection: sqlite3.Connection, table: str, name: str) -> None:

@@ -16,34 +16,28 @@ from edge.journal_sql import SqlJournal, SqlTransaction
 from edge.schema_sql import Step, create_journal
 from locker.attempts import Attempts
 from locker.booking import BookingState
-from locker.compartment import Climate, LedgerState
-from locker.contract import BookingKind, Cause, Word
-from locker.ledger import Booking, CompartmentRow, Ledger, Parcel, Unlocking
+from locker.compartment import Climate
+from locker.contract import BookingKind
+from locker.ledger import Booking, Ledger, Parcel
 from locker.ledger_codes_sql import SqlCodes
+from locker.ledger_doors_sql import SqlDoors
 from locker.ledger_schema_sql import (
     add_climate,
+    create_audits,
     create_bookings,
     create_codes,
     create_drops,
     create_ledger,
     create_words,
-    unlocking_table,
 )
 from locker.parcel import PRESENT, ParcelState
 
 T = TypeVar("T")
 
 _PARCEL = "SELECT parcel, door, state, courier, run, batch, expires, stored_at, plain IS NOT NULL FROM parcel"
-_UNLOCKING = (
-    "SELECT door, attempt, session, cause, before, parcel, cause_id, pulses, ended, opened, word FROM unlocking"
-)
-_UNLOCKING_COLUMNS = [column.name for column in unlocking_table.columns]
-_BEGIN_UNLOCKING = (
-    f"INSERT INTO unlocking VALUES ({', '.join('?' * len(_UNLOCKING_COLUMNS))}) ON CONFLICT (door) DO UPDATE SET "
-    + ", ".join(f"{name} = excluded.{name}" for name in _UNLOCKING_COLUMNS[1:])
-)
 _BOOKING = "SELECT booking, state, size, low, hold_hours, since, grouped, kind, exchange, climate FROM booking"
-_GONE = (ParcelState.COLLECTED.value, ParcelState.WITHDRAWN.value, ParcelState.REMOVED.value)
+_GONE = tuple(state.value for state in ParcelState if state not in PRESENT)
+_IS_GONE = f"state IN ({', '.join('?' * len(_GONE))})"
 _OVER = (BookingState.CANCELLED.value, BookingState.ENDED.value)
 _PRESENT = tuple(state.value for state in PRESENT)
 _IS_PRESENT = f"state IN ({', '.join('?' * len(_PRESENT))})"
@@ -65,6 +59,7 @@ LOCKER_STEPS: tuple[Step, ...] = (
     create_words,
     create_drops,
     add_climate,
+    create_audits,
 )
 """A locker's database, version by version: append only."""
 
@@ -81,7 +76,7 @@ class RunningTime:
         return self._stored + self._clock.mono() - self._began
 
 
-class SqlLedger(SqlCodes):
+class SqlLedger(SqlCodes, SqlDoors):
     """``locker.ledger.Ledger`` on one transaction of the journal."""
 
     def __init__(self, transaction: SqlTransaction, running: RunningTime) -> None:
@@ -142,9 +137,9 @@ class SqlLedger(SqlCodes):
     def forget_old(self) -> None:
         """Drop what no rule asks for any more."""
         self._sql.execute(
-            f"""DELETE FROM parcel WHERE state IN (?1, ?2, ?3) AND rowid NOT IN
-                (SELECT rowid FROM parcel WHERE state IN (?1, ?2, ?3) ORDER BY rowid DESC LIMIT {KEPT_GONE})""",
-            _GONE,
+            f"""DELETE FROM parcel WHERE {_IS_GONE} AND rowid NOT IN
+                (SELECT rowid FROM parcel WHERE {_IS_GONE} ORDER BY rowid DESC LIMIT {KEPT_GONE})""",
+            (*_GONE, *_GONE),
         )
         self._sql.execute(
             f"""DELETE FROM booking WHERE state IN (?1, ?2) AND rowid NOT IN
@@ -162,6 +157,9 @@ class SqlLedger(SqlCodes):
 
     def parcels_at(self, door: str) -> list[Parcel]:
         return self._parcels(f"door = ? AND {_IS_PRESENT}", door, *_PRESENT)
+
+    def parcels_here(self) -> list[Parcel]:
+        return self._parcels(_IS_PRESENT, *_PRESENT)
 
     def put_in_with(self, parcel: str) -> list[Parcel]:
         return self._parcels("parcel = ?1 OR batch = (SELECT batch FROM parcel WHERE parcel = ?1)", parcel)
@@ -185,57 +183,6 @@ class SqlLedger(SqlCodes):
 
     def set_expiry(self, parcel: str, expires: float) -> None:
         self._sql.execute("UPDATE parcel SET expires = ? WHERE parcel = ?", (expires, parcel))
-
-    def compartments(self) -> list[CompartmentRow]:
-        rows = self._sql.execute("SELECT door, state, uses FROM compartment")
-        return [CompartmentRow(door, LedgerState(state), uses) for door, state, uses in rows]
-
-    def compartment(self, door: str) -> CompartmentRow:
-        state, uses = self._sql.execute("SELECT state, uses FROM compartment WHERE door = ?", (door,)).fetchone()
-        return CompartmentRow(door, LedgerState(state), uses)
-
-    def add_compartments(self, doors: Iterable[str]) -> None:
-        """Doors that are new in the configuration begin free; after a loss of the ledger they may be full: unknown."""
-        (lost,) = self._sql.execute("SELECT rows_lost FROM budget").fetchone()
-        begins = LedgerState.UNKNOWN if lost else LedgerState.FREE
-        self._sql.executemany(
-            "INSERT OR IGNORE INTO compartment (door, state, uses) VALUES (?, ?, 0)",
-            [(door, begins.value) for door in doors],
-        )
-        self._sql.execute("UPDATE budget SET rows_lost = 0")
-
-    def set_compartment(self, door: str, state: LedgerState) -> None:
-        self._sql.execute("UPDATE compartment SET state = ? WHERE door = ?", (state.value, door))
-
-    def count_use(self, door: str) -> None:
-        self._sql.execute("UPDATE compartment SET uses = uses + 1 WHERE door = ?", (door,))
-
-    def begin_unlocking(self, unlocking: Unlocking) -> None:
-        row = msgspec.structs.astuple(unlocking)
-        values = [value.value if isinstance(value, Cause) else value for value in row]
-        self._sql.execute(_BEGIN_UNLOCKING, values)
-
-    def count_pulse(self, attempt: str, pulses: int) -> None:
-        self._sql.execute("UPDATE unlocking SET pulses = ? WHERE attempt = ?", (pulses, attempt))
-
-    def unlocking(self, door: str) -> Unlocking | None:
-        row = self._sql.execute(f"{_UNLOCKING} WHERE door = ?", (door,)).fetchone()
-        return None if row is None else _unlocking_of(row)
-
-    def end_unlocking(self, attempt: str, *, opened: bool) -> None:
-        self._sql.execute(
-            "UPDATE unlocking SET ended = 1, opened = max(opened, ?) WHERE attempt = ?", (opened, attempt)
-        )
-
-    def note_word(self, attempt: str, word: Word) -> None:
-        self._sql.execute("UPDATE unlocking SET word = ? WHERE attempt = ?", (word.value, attempt))
-
-    def opened_by_command(self, jti: str) -> bool:
-        """Whether the door that this command opened last was seen to open."""
-        return self._sql.execute("SELECT 1 FROM unlocking WHERE cause_id = ? AND opened", (jti,)).fetchone() is not None
-
-    def open_unlockings(self) -> list[Unlocking]:
-        return [_unlocking_of(row) for row in self._sql.execute(f"{_UNLOCKING} WHERE ended = 0 ORDER BY door")]
 
     def pin_tries(self, badge: str) -> int:
         row = self._sql.execute("SELECT tries FROM badge WHERE badge = ?", (badge,)).fetchone()
@@ -326,23 +273,6 @@ def _booking_of(row: tuple[str, str, str, int, int, float, str | None, str | Non
         kind=BookingKind(kind) if kind else BookingKind.DELIVERY,
         exchange=exchange or "",
         climate=climate or Climate.AMBIENT.value,
-    )
-
-
-def _unlocking_of(row: tuple[str, str, str, str, str, str, str, int, int, int, str | None]) -> Unlocking:
-    door, attempt, session, cause, before, parcel, cause_id, pulses, ended, opened, word = row
-    return Unlocking(
-        door=door,
-        attempt=attempt,
-        session=session,
-        cause=Cause(cause),
-        before=before,
-        parcel=parcel,
-        cause_id=cause_id,
-        pulses=pulses,
-        ended=bool(ended),
-        opened=bool(opened),
-        word=word or "",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edge.errors import VerificationError
-from locker import bookings, clearing
+from locker import auditing, bookings, clearing
 from locker.bookings import Order
 from locker.cabinet_asyncio import Cabinet
 from locker.commands import Clear
@@ -40,7 +40,16 @@ class Office:
         reading = self._cabinet.reading(order.door)
 
         def work(ledger: Ledger) -> None:
-            clearing.clear(ledger, order, jti, reading)
+            clearing.clear(ledger, order, reading, command=jti)
+            take(ledger)
+
+        await self._store.write(work)
+
+    async def audit(self, jti: str, take: Take) -> None:
+        """``audit``: from now on a service badge may look behind every door; ``locker.auditing`` says how."""
+
+        def work(ledger: Ledger) -> None:
+            auditing.begin(ledger, jti, self._cabinet.compartments)
             take(ledger)
 
         await self._store.write(work)

@@ -67,6 +67,7 @@ _KINDS = {
     Purpose.RELEASE: SessionKind.COLLECT,
     Purpose.DEPOSIT: SessionKind.DEPOSIT,
     Purpose.LOOK: SessionKind.LOOK,
+    Purpose.TAKE_BACK: SessionKind.RECALL,
 }
 
 

@@ -30,8 +30,11 @@ class ParcelState(enum.Enum):
     """Its customer has left it inside, because something is wrong with it. Staff take it out."""
     RECALLED = "recalled"
     """Its customer does not get it here any more. A courier takes it out."""
+    TAKING_BACK = "taking_back"
+    """Its door was seen to open for a courier who takes it out, and has yet to close."""
+    TAKEN_BACK = "taken_back"
     REMOVED = "removed"
-    """Two people have declared that it is not here any more."""
+    """Staff have looked: it is not here any more."""
 
 
 class ParcelInput(enum.Enum):
@@ -57,8 +60,10 @@ class ParcelInput(enum.Enum):
     """Its customer says that it stays inside; also of a door that has just closed."""
     RECALLED = "recalled"
     """Whoever sent it wants it elsewhere, or back."""
+    TAKE_BACK = "take_back"
+    """The door was seen to open for the courier who takes it out."""
     CLEARED = "cleared"
-    """Staff have looked: the compartment is empty."""
+    """Somebody has looked who may say so: it is not inside."""
 
 
 _S = ParcelState
@@ -80,6 +85,11 @@ TRANSITIONS: Final[dict[tuple[ParcelState, ParcelInput], ParcelState]] = {
     (_S.COLLECTED, _I.CLAIMED): _S.CLAIMED,
     (_S.STORED, _I.RECALLED): _S.RECALLED,
     (_S.UNCONFIRMED, _I.RECALLED): _S.RECALLED,
+    (_S.STORED, _I.TAKE_BACK): _S.TAKING_BACK,
+    (_S.UNCONFIRMED, _I.TAKE_BACK): _S.TAKING_BACK,
+    (_S.CLAIMED, _I.TAKE_BACK): _S.TAKING_BACK,
+    (_S.RECALLED, _I.TAKE_BACK): _S.TAKING_BACK,
+    (_S.TAKING_BACK, _I.CLOSED): _S.TAKEN_BACK,
     (_S.WITHDRAWN, _I.DEPOSIT): _S.DEPOSITING,
     (_S.DEPOSITING, _I.CLEARED): _S.REMOVED,
     (_S.STORED, _I.CLEARED): _S.REMOVED,
@@ -88,13 +98,23 @@ TRANSITIONS: Final[dict[tuple[ParcelState, ParcelInput], ParcelState]] = {
     (_S.RELEASED, _I.CLEARED): _S.REMOVED,
     (_S.CLAIMED, _I.CLEARED): _S.REMOVED,
     (_S.RECALLED, _I.CLEARED): _S.REMOVED,
+    (_S.TAKING_BACK, _I.CLEARED): _S.REMOVED,
 }
 
 FIRST: Final = ParcelState.DEPOSITING
 """Every parcel begins with a deposit."""
 
 PRESENT: Final = frozenset(
-    {_S.DEPOSITING, _S.STORED, _S.RELEASING, _S.UNCONFIRMED, _S.RELEASED, _S.CLAIMED, _S.RECALLED}
+    {
+        _S.DEPOSITING,
+        _S.STORED,
+        _S.RELEASING,
+        _S.UNCONFIRMED,
+        _S.RELEASED,
+        _S.CLAIMED,
+        _S.RECALLED,
+        _S.TAKING_BACK,
+    }
 )
 """The states in which a parcel keeps its compartment from being offered."""
 

@@ -258,7 +258,9 @@ _REFUSED_STATES: Final = {
     ParcelState.RELEASED: Refusal(Reason.USED),
     ParcelState.COLLECTED: Refusal(Reason.USED),
     ParcelState.CLAIMED: Refusal(Reason.USED),
-    ParcelState.RECALLED: Refusal(Reason.NO_SUCH_CODE),
+    ParcelState.RECALLED: Refusal(Reason.RECALLED),
+    ParcelState.TAKING_BACK: Refusal(Reason.RECALLED),
+    ParcelState.TAKEN_BACK: Refusal(Reason.RECALLED),
     ParcelState.WITHDRAWN: Refusal(Reason.NO_SUCH_CODE),
     ParcelState.REMOVED: Refusal(Reason.NO_SUCH_CODE),
 }

@@ -17,7 +17,7 @@ from edge.voucher import Voucher
 from locker import announcing, depositing, dropping, grouping, saying, vouchers
 from locker.admission_asyncio import Admission
 from locker.announcing import PURPOSES, Attempt, Purpose
-from locker.badge import Badge
+from locker.badge import Badge, Role
 from locker.cabinet_asyncio import Cabinet
 from locker.collecting import Doors, admit_release, judge_code
 from locker.commands import Release, is_id
@@ -102,7 +102,7 @@ class LockerService:
         self._clock = clock
         self._store = store
         self._readers = readers
-        self._admission = Admission(store, clock, lambda shown: readers.badge(readers.resolve(shown)))
+        self.admission = Admission(store, clock, lambda shown: readers.badge(readers.resolve(shown)))
         self.openings = Openings(
             store=store,
             sessions=sessions,
@@ -130,7 +130,7 @@ class LockerService:
 
         def verdict(ledger: Ledger, attempt: Attempt) -> str | Refusal:
             return judge_code(
-                ledger, typed, hasher=self._readers.hasher, doors=self._doors(), attempt=attempt, confirm=confirm
+                ledger, typed, hasher=self._readers.hasher, doors=self.door_facts(), attempt=attempt, confirm=confirm
             )
 
         return await self.openings.open_one(Purpose.RELEASE, verdict)
@@ -145,7 +145,7 @@ class LockerService:
             return Refused(refusal.reason)
 
         def verdict(ledger: Ledger, attempt: Attempt) -> str | Refusal:
-            return vouchers.judge_voucher(ledger, shown, doors=self._doors(), attempt=attempt, confirm=confirm)
+            return vouchers.judge_voucher(ledger, shown, doors=self.door_facts(), attempt=attempt, confirm=confirm)
 
         return await self.openings.open_one(Purpose.RELEASE, verdict)
 
@@ -153,7 +153,7 @@ class LockerService:
         """After a door: the customer's other parcels, or another compartment for what did not go in."""
         if closed.cause is not None and PURPOSES[closed.cause] is Purpose.DEPOSIT:
             return self._after_deposit(ledger, closed)
-        doors = self._doors()
+        doors = self.door_facts()
         group = grouping.rest_of(ledger, closed, doors)
         if not group:
             return None
@@ -182,7 +182,7 @@ class LockerService:
     def _takes_deposits(self) -> bool:
         return self.terms.take_deposits(self._clock.wall(), trusted=self._clock.trusted())
 
-    def _doors(self) -> Doors:
+    def door_facts(self) -> Doors:
         return Doors(self.cabinet.serviceable, self.cabinet.standing, self._placing)
 
     async def deposit(
@@ -197,7 +197,7 @@ class LockerService:
         if not depositing.well_formed(bookings) or not all(is_id(each) for each in bookings):
             return Refused(Reason.BOOKING_REFUSED)
         try:
-            bearer = await self._admission.admit(badge, pin, self.terms.node)
+            bearer = await self.admission.admit(badge, pin, self.terms.node, Role.COURIER)
             if not isinstance(bearer, Badge):
                 return bearer
             asked = Asked(
@@ -220,7 +220,7 @@ class LockerService:
         if closed.word in saying.ANOTHER:
             return self._another_door(closed)
         parcel = dropping.handed_out_for(ledger, closed)
-        doors = self._doors()
+        doors = self.door_facts()
         if not parcel:
             return None
         return Offer(
@@ -250,7 +250,7 @@ class LockerService:
         self._readers.shown.require(order.shown, self._clock.mono())
 
         def admit(ledger: Ledger, attempt: Attempt) -> str | Refusal:
-            return admit_release(ledger, order, jti, take, doors=self._doors(), attempt=attempt)
+            return admit_release(ledger, order, jti, take, doors=self.door_facts(), attempt=attempt)
 
         if isinstance(await self.openings.open_one(Purpose.RELEASE, admit, ended), Refused):
             raise _busy()

@@ -22,6 +22,8 @@ class Sessions:
         self._random = random
         self._views: dict[str, SessionView] = {}
         self._remote = ""
+        self.newest = ""
+        """The session that was begun last."""
         self._changed: dict[str, asyncio.Event] = {}
 
     def new_id(self) -> str:
@@ -29,6 +31,7 @@ class Sessions:
 
     def begin(self, session: str, kind: SessionKind, door: str, count: int, *, remote: bool = False) -> None:
         """A door with ``count`` parcels is about to be opened for ``session``; ``remote``: by a command."""
+        self.newest = session
         if remote:
             self._remote = session
         self._put(SessionView(session, kind, door, SessionState.UNLOCKING, opened=False, count=count))

@@ -46,8 +46,12 @@ def door_opened(ledger: Ledger, door: str) -> Unlocking | None:
     purpose = PURPOSES[unlocking.cause]
     if purpose is Purpose.RELEASE:
         _move_all(ledger, ledger.parcels_at(door), ParcelInput.OPENED)
+    elif purpose is Purpose.TAKE_BACK:
+        _move_all(ledger, ledger.parcels_at(door), ParcelInput.TAKE_BACK)
     elif purpose is Purpose.LOOK:
         _doubt_occupied(ledger, door)
+        if unlocking.cause is Cause.CLEANING:
+            block(ledger, door, BlockCause.CLEANING, by=unlocking.cause_id)
     elif unlocking.ended and not unlocking.opened:
         _resume_deposit(ledger, door, unlocking.parcel)
     return unlocking
@@ -117,6 +121,10 @@ WRONG: Final = frozenset({Word.WRONG_TAKEN, Word.WRONG_LEFT})
 """Words of a customer with whose parcel something is wrong."""
 
 
+AT_AN_OPEN_DOOR: Final = frozenset({ParcelState.DEPOSITING, ParcelState.RELEASED, ParcelState.TAKING_BACK})
+"""Somebody is at such a parcel's door by right."""
+
+
 class Closed(msgspec.Struct, frozen=True, kw_only=True):
     """What the closing of a door has completed.
 
@@ -150,6 +158,11 @@ def door_closed(
     released = [each for each in here if each.state is ParcelState.RELEASED]
     if released:
         _collected(ledger, door, released, session, word=word, item=item)
+    taking = [each for each in here if each.state is ParcelState.TAKING_BACK]
+    if taking:
+        _taken_back(ledger, door, taking, unlocking, item=item)
+    if seen_open and unlocking is not None and unlocking.cause is Cause.CLEANING:
+        _cleaned(ledger, door, unlocking.cause_id, item=item)
     sealed: list[str] = []
     stored: list[str] = []
     over = unlocking is None or unlocking.ended
@@ -192,6 +205,42 @@ def _collected(
     if word is not Word.WRONG_LEFT and ledger.parcels_at(door):
         _move_compartment(ledger, door, CompartmentInput.DOUBT)  # of another's, who knows whether it is still there
     _empty_compartment(ledger, door)
+
+
+def _taken_back(
+    ledger: Ledger, door: str, taking: list[Parcel], unlocking: Unlocking | None, *, item: bool | None
+) -> None:
+    """A courier is through with them: taken along, or not found inside."""
+    known = unlocking is not None and unlocking.cause is Cause.RECALL
+    by, session = (unlocking.cause_id, unlocking.session) if unlocking is not None and known else ("", "none")
+    missing = unlocking is not None and Word(unlocking.word) is Word.MISSING
+    for each in taking:
+        if missing:
+            remove(ledger, each, by=by)
+        else:
+            _move_parcel(ledger, each.parcel, ParcelInput.CLOSED)
+            tell(ledger, contract.TakenBack(parcel=each.parcel, door=door, session=session, by=by))
+            move_booking(ledger, each.parcel, BookingInput.END, BookingChange.ENDED)
+    if item:
+        block(ledger, door, BlockCause.NOT_EMPTY)
+    _empty_compartment(ledger, door)
+
+
+def remove(ledger: Ledger, held: Parcel, *, command: str = "", by: str = "") -> None:
+    """Somebody has looked who may say so: the parcel is not inside. Its codes go with it."""
+    ledger.move_parcel(held.parcel, held.state, parcel.move(held.state, ParcelInput.CLEARED))
+    ledger.forget_code(held.parcel)
+    tell(ledger, contract.ParcelRemoved(parcel=held.parcel, door=held.door, command=command, by=by))
+    move_booking(ledger, held.parcel, BookingInput.END, BookingChange.ENDED)
+
+
+def _cleaned(ledger: Ledger, door: str, by: str, *, item: bool | None) -> None:
+    """Somebody has had it open and clean: it is offered again, unless there is more that speaks against it."""
+    if item:
+        block(ledger, door, BlockCause.NOT_EMPTY)
+    elif ledger.compartment(door).cause is BlockCause.CLEANING:
+        _move_compartment(ledger, door, CompartmentInput.SEEN_EMPTY)
+        tell(ledger, contract.CompartmentReleased(door=door, by=by))
 
 
 def claim(ledger: Ledger, found: Parcel, session: str, word: Word) -> None:
@@ -265,7 +314,7 @@ def _found_open(ledger: Ledger, door: str) -> None:
     """While nobody could look the door was opened: by those who are being served, or by a stranger."""
     here = ledger.parcels_at(door)
     tell(ledger, contract.DoorFoundOpen(door=door, parcel=_named(here, ledger.unlocking(door))))
-    if here and not any(each.state in {ParcelState.DEPOSITING, ParcelState.RELEASED} for each in here):
+    if here and not any(each.state in AT_AN_OPEN_DOOR for each in here):
         block(ledger, door, BlockCause.FORCED)
 
 
@@ -274,11 +323,17 @@ def snapshot(ledger: Ledger, door: str, state: DoorState, reading: Reading) -> N
     tell(ledger, contract.DoorSnapshot(door=door, state=state, hook=reading.hook.value, item=reading.item))
 
 
-def block(ledger: Ledger, door: str, cause: BlockCause) -> None:
+_LOOKED: Final = {BlockCause.STAFF, BlockCause.CLEANING}
+"""Blocked by somebody who has looked and can end it: whatever else speaks against the compartment takes its place."""
+
+
+def block(ledger: Ledger, door: str, cause: BlockCause, *, by: str = "") -> None:
     """Do not offer the compartment until somebody has looked; told once."""
-    if ledger.compartment(door).state is not LedgerState.BLOCKED:
-        _move_compartment(ledger, door, CompartmentInput.BLOCK)
-        tell(ledger, contract.CompartmentBlocked(door=door, cause=cause))
+    row = ledger.compartment(door)
+    if row.state is LedgerState.BLOCKED and (row.cause not in _LOOKED or cause in _LOOKED):
+        return
+    ledger.set_compartment(door, compartments.move(row.state, CompartmentInput.BLOCK), cause)
+    tell(ledger, contract.CompartmentBlocked(door=door, cause=cause, by=by))
 
 
 def _doubt_occupied(ledger: Ledger, door: str) -> None:

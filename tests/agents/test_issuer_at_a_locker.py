@@ -59,7 +59,7 @@ class Office:
         return path
 
     def new(self, name: str) -> Path:
-        scopes = ("nonce", "open", "book", "clear", "voucher", "desired")
+        scopes = ("nonce", "open", "book", "clear", "audit", "voucher", "desired")
         words = [word for scope in scopes for word in ("--scope", scope)]
         self._done("issuer", "new", name, *words, "--nodes", "demo_*", "--dir", self.site.key(""), *self._root())
         return self.toml(name)
@@ -171,6 +171,46 @@ def test_two_people_declare_a_compartment_sound_and_one_alone_cannot(world, offi
     told = office.command("send", half, "--as", boris)
     assert told.stdout.split(":")[0].strip() in ("done", "rejected"), told
     assert told.stdout.strip() not in ("rejected: wrong_persons", "rejected: same_person"), told
+
+
+def test_two_people_order_an_audit_and_a_service_badge_at_the_kiosk_carries_it_out(world, office, anna, people):
+    half, boris = world.site.directory / "audit-1", world.site.directory / "boris.toml"
+    told = office.command("audit", world.site.node, "--cosign", half, "--as", anna)
+    assert told.returncode == 0, told
+    badge = {"badge": world.service.badge, "pin": world.service.pin}
+    assert world.kiosk.call("POST", "/api/staff/enter", badge)[1]["role"] == "service"
+    told = office.command("cosign", half, "--first-key", world.site.key("anna.jwk"), "--as", boris, "--yes")
+    assert told.returncode == 0, told
+    told = office.command("send", half, "--as", boris)
+    assert (told.returncode, told.stdout.split(":")[0].strip()) == (0, "done"), told
+    status, visit = world.kiosk.call("POST", "/api/staff/enter", badge)
+    assert (status, visit["role"]) == (200, "audit")
+    act, door = f"/api/staff/{visit['visit']}", visit["tasks"][0]["door"]
+    status, session = world.kiosk.call("POST", f"{act}/next", {})
+    assert (status, session["door"]) == (202, door)
+    people.walk_up_to(door)
+    status, answer = world.kiosk.call("POST", f"{act}/found", {"door": door, "found": "empty"})
+    if status != 200:
+        assert answer["reason"] == "item_seen", answer
+        status, answer = world.kiosk.call("POST", f"{act}/found", {"door": door, "found": "parcel"})
+    assert (status, door in [each["door"] for each in answer["tasks"] if each["what"] == "look"]) == (200, False)
+    assert world.kiosk.call("POST", f"{act}/leave", {}) == (200, {})
+
+
+def test_what_is_called_back_goes_along_with_the_next_courier(world, office, anna, people):
+    parcel = next(bookings)
+    told = office.command("recall", world.site.node, parcel, "--as", anna)
+    assert (told.returncode, told.stdout) == (1, "rejected: no_such_booking\n"), told
+    people.deposit(parcel)
+    door = people.door_of(parcel)
+    told = office.command("recall", world.site.node, parcel, "--cause", "sender", "--as", anna)
+    assert (told.returncode, told.stdout.split(":")[0].strip()) == (0, "done"), told
+    badge = {"badge": world.courier.badge, "pin": world.courier.pin}
+    visit = world.kiosk.call("POST", "/api/staff/enter", badge)[1]
+    assert {"door": door, "what": "recalled", "parcel": parcel} in visit["tasks"]
+    status, session = world.kiosk.call("POST", f"/api/staff/{visit['visit']}/recall", {"parcel": parcel})
+    assert (status, session["door"]) == (202, door)
+    people.walk_up_to(door)
 
 
 def test_what_is_desired_is_in_force_or_refused_by_the_nodes_own_word(world, office, anna):

@@ -26,7 +26,7 @@ ROLE = SigningKey(seed("role"))
 OPENER = OpeningKey(seed("opener"))
 NODE = identify("acme", "locker-7", ROLE.public)
 
-SCOPES = ("ack", "badge", "desired", "hold", "nonce", "open", "voucher", "expect", "clear", "book")
+SCOPES = ("ack", "badge", "desired", "hold", "nonce", "open", "voucher", "expect", "clear", "audit", "book")
 
 
 def entry(**changed: Any) -> Entry:

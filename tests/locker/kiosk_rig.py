@@ -27,6 +27,7 @@ from locker.kiosk import (
     ShownCode,
 )
 from locker.kiosk_http import KioskLimits, build_kiosk, listen_kiosk, serve_kiosk
+from locker.staffing import Staff
 
 TOKEN = "t0ken-of-this-boot_" + "x" * 24
 
@@ -148,13 +149,16 @@ async def served(
     clock: Clock | None = None,
     limits: KioskLimits | None = None,
     inputs: Inputs | None = None,
+    staff: Staff | None = None,
     port: int = 0,
 ) -> AsyncIterator[str]:
     """The kiosk's server on a free port of the loopback (or on ``port``); gives its ``host:port``."""
     listener = listen_kiosk("127.0.0.1", port)
     host = f"127.0.0.1:{listener.getsockname()[1]}"
     hosts, clock = frozenset({host}), clock or ManualClock()
-    app = build_kiosk(desk, token=TOKEN, static=static, hosts=hosts, clock=clock, limits=limits, inputs=inputs)
+    app = build_kiosk(
+        desk, token=TOKEN, static=static, hosts=hosts, clock=clock, limits=limits, inputs=inputs, staff=staff
+    )
     serving = asyncio.create_task(serve_kiosk(app, listener))
     try:
         yield host

@@ -246,7 +246,7 @@ class LockerRig:
 
     # -- people ----------------------------------------------------------------------------------------------------
 
-    async def deposit(self, *parcels: str, size: str = "S", low: bool = False, pin: str = PIN, **who: str) -> Any:
+    async def deposit(self, *parcels: str, size: str = "S", low: bool = False, pin: str = PIN, **who: Any) -> Any:
         return await self.service.deposit(badge(**who), pin, parcels, size, low)
 
     async def load(self, *parcels: str, size: str = "S") -> str:
@@ -341,9 +341,16 @@ class LockerRig:
         return str(self.rows("SELECT state FROM compartment WHERE door = ?", door)[0][0])
 
 
-def badge(courier: str = "courier-1", run: str = "run-1", jti: str = "badge-1", nodes: str = NODE.node) -> str:
+def badge(
+    courier: str = "courier-1",
+    run: str = "run-1",
+    jti: str = "badge-1",
+    nodes: str = NODE.node,
+    role: badges.Role = badges.Role.COURIER,
+    recall: Any = (),
+) -> str:
     """A badge as the fake reader takes it: its claims in clear. Signatures are told in the badge's own tests."""
-    key = (courier, run, jti, nodes)
+    key = (courier, run, jti, nodes, role, recall, badges._SCRYPT_N)
     if key not in _BADGES:
         now = int(ManualClock().wall())
         claims = badges.claims_for(
@@ -355,12 +362,14 @@ def badge(courier: str = "courier-1", run: str = "run-1", jti: str = "badge-1", 
             exp=now + 4 * 3600,
             pin=PIN,
             random=os.urandom,
+            role=role,
+            recall=recall,
         )
         _BADGES[key] = json.dumps(claims)
     return _BADGES[key]
 
 
-_BADGES: dict[tuple[str, str, str, str], str] = {}
+_BADGES: dict[tuple[Any, ...], str] = {}
 
 
 def _read_badge(token: str) -> Mapping[str, Any]:

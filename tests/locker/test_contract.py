@@ -32,6 +32,7 @@ def test_names_that_consumers_already_read():
         "parcel.removed",
         "parcel.claimed",
         "parcel.recalled",
+        "parcel.taken_back",
         "locker.booking.changed",
         "locker.code.issued",
         "locker.drop_code.issued",
@@ -65,6 +66,9 @@ def test_names_that_consumers_already_read():
         "cabinet.temperature.normal",
         "cabinet.sensor.silent",
         "cabinet.doors.many_open",
+        "locker.audit.begun",
+        "locker.audit.found",
+        "locker.audit.done",
     }
     state = {name for name, (_, event_class) in contract.EVENTS.items() if event_class is EventClass.STATE}
     assert state == {"locker.door.state", "cabinet.sensor.state"}
@@ -125,5 +129,5 @@ def test_open_names_its_door_and_needs_a_nonce():
 def test_declaring_a_compartment_empty_takes_two_persons_and_bookings_may_wait():
     two = {name for name, rule in commands.COMMANDS.items() if rule.persons == 2}
     waiting = {name for name, rule in commands.COMMANDS.items() if rule.kind is Kind.BOOKING}
-    assert two == {"clear"}
-    assert waiting == {"expect", "cancel", "extend", "delegate", "revoke", "reissue", "redirect"}
+    assert two == {"clear", "audit"}
+    assert waiting == {"expect", "cancel", "extend", "delegate", "revoke", "reissue", "redirect", "recall"}

@@ -41,6 +41,8 @@ def test_a_locker_of_the_release_before_bookings_keeps_parcels_commands_and_budg
         assert rows(sql, "SELECT * FROM booking") == rows(sql, "SELECT * FROM revision") == []
         assert rows(sql, "SELECT count(*) FROM parcel WHERE batch IS NULL") == [(2,)]
         assert rows(sql, "SELECT * FROM further_code") == rows(sql, "SELECT * FROM voucher") == []
+        assert rows(sql, "SELECT door FROM compartment WHERE cause IS NULL") == [("01",), ("02",), ("03",), ("04",)]
+        assert rows(sql, "SELECT * FROM audit") == rows(sql, "SELECT * FROM audited") == []
     sql.close()
 
 

@@ -197,7 +197,7 @@ def test_the_copy_of_a_busy_locker_stays_small() -> None:
     migrate(sql, LOCKER_STEPS)
     sql.execute("INSERT INTO epoch VALUES (1, 'e', '', 'i')")
     for n in range(60):
-        sql.execute("INSERT INTO compartment VALUES (?, 'occupied', 5)", (f"{n:02d}",))
+        sql.execute("INSERT INTO compartment VALUES (?, 'occupied', 5, NULL)", (f"{n:02d}",))
     for n in range(60 + 500):
         row = (f"{n:036d}", "01", "collected", "courier-12345678", "run-12345678", 1.8e9, 5.0)
         sql.execute(

@@ -67,4 +67,6 @@ def test_whatever_happens_only_an_opening_leads_to_collected(inputs):
 def test_every_state_can_be_reached_and_only_present_parcels_can_be_lost():
     reached = {FIRST, *TRANSITIONS.values()}
     assert reached == set(ParcelState)
-    assert set(ParcelState) - PRESENT == {ParcelState.COLLECTED, ParcelState.WITHDRAWN, ParcelState.REMOVED}
+    assert set(ParcelState) - PRESENT == {
+        *(ParcelState.COLLECTED, ParcelState.WITHDRAWN, ParcelState.TAKEN_BACK, ParcelState.REMOVED)
+    }

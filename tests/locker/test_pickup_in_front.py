@@ -73,7 +73,7 @@ async def test_only_the_named_parcel_behind_the_named_door_is_handed_out(rig: Do
     assert await rig.release("b1", door, shown, subject="b2") == ("rejected", "bad_args")
     assert await rig.release("b1", door, "12345") == ("rejected", "bad_args")
     assert await rig.say("redirect", "b1", 1, to="acme_locker-8") == ("done", "")
-    assert await rig.release("b1", door, shown) == ("rejected", "not_here")
+    assert await rig.release("b1", door, shown) == ("rejected", "recalled")
 
 
 async def test_after_a_doubt_a_new_command_is_a_new_try_and_a_crash_tells_its_issuer(rig: DownlinkRig) -> None:

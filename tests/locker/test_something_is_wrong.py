@@ -93,7 +93,7 @@ async def test_who_has_shut_the_door_on_a_damaged_parcel_is_heard_once_and_nobod
 
 
 async def test_a_parcel_that_is_wanted_elsewhere_is_not_handed_out_any_more(rig: DownlinkRig) -> None:
-    """Redirected while it waits: its codes and vouchers are dead, its compartment is kept until a courier has come."""
+    """Redirected while it waits: its codes and vouchers open nothing, its door waits for a courier."""
     assert await rig.say("expect", "b1", 1, size="S", hold_hours=24) == DONE
     door = await rig.load("b1")
     own = rig.codes["b1"]
@@ -106,7 +106,7 @@ async def test_a_parcel_that_is_wanted_elsewhere_is_not_handed_out_any_more(rig:
         assert await rig.refused("b1") == "no_such_code"
     assert rig.rows("SELECT plain, extended FROM parcel") == [(None, None)]
     assert rig.rows("SELECT * FROM further_code") == []
-    assert await rig.show(rig.voucher("b1")) == "not_here"
+    assert await rig.show(rig.voucher("b1")) == "recalled"
     assert rig.changes("b1") == ["expected", "stored", "delegated", "redirected"]
     (told,) = rig.events("parcel.recalled")
     assert (told["parcel"], told["door"], told["cause"]) == ("b1", door, "redirected")

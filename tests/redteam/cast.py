@@ -28,7 +28,7 @@ CLERK, OUTSIDER = SigningKey(b"c" * 32), SigningKey(b"o" * 32)
 """Under the consumer's name, for badges alone; and for acks, of a consumer that this node does not have."""
 INSIDER = SigningKey(b"n" * 32)
 """May open any door that staff may. It gets one door for each nonce that it is given, as anybody."""
-ALL = ("ack", "nonce", "open", "clear", "book", "desired", "time")
+ALL = ("ack", "nonce", "open", "clear", "audit", "book", "desired", "time")
 
 
 def entry(key: SigningKey, name: str, scopes: Sequence[str], **changed: Any) -> Entry:
