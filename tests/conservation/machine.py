@@ -173,8 +173,8 @@ class WholeWay(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 1000))
     def deliver_an_old_ack_again(self, which: int) -> None:
-        # No precondition: whether a collector has signed by now is a matter of threads, and examples have to be the same
-        # when they are played again.
+        # No precondition: whether a collector has signed by now is a matter of threads, and an example must be the same
+        # when it is played again.
         if self.broker.acks:
             self.play(self._publish(*self.broker.acks[which % len(self.broker.acks)]))
 
