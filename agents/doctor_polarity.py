@@ -13,7 +13,7 @@ from locker.compartment import Compartment
 from locker.latch import Hook, Reading
 
 OPENS_S: Final = 1.5
-"""From a pulse until a door that moves has moved and its coil is off (``locker.door.DoorTimes.no_change``)."""
+"""From a pulse until a door that moves has moved and its coil is off (``locker.door_times.DoorTimes.no_change``)."""
 
 Ask = Callable[[str], Awaitable[bool]]
 """A question to the person before the cabinet, answered by yes or no."""

@@ -47,7 +47,8 @@ from edge.time_floor_sql import keep_time, resume_time
 from edge.voucher import Voucher
 from locker.board_serial import SerialBoards
 from locker.cabinet_asyncio import Cabinet
-from locker.door import DEFAULT_TIMES, Done, DoorTimes
+from locker.door import Done
+from locker.door_times import DEFAULT_TIMES, DoorTimes
 from locker.inputs_asyncio import Inputs
 from locker.issuing import IssuedCode
 from locker.kiosk import FrontView

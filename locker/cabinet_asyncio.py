@@ -11,7 +11,8 @@ from edge.errors import ConfigError, DeviceError, DeviceSilent
 from locker.compartment import Candidate, Compartment
 from locker.contract import DoorState
 from locker.crowd import STANDS_OPEN
-from locker.door import DEFAULT_TIMES, Done, DoorTimes, DoorWatch, Happening, Pulse
+from locker.door import Done, DoorWatch, Happening, Pulse
+from locker.door_times import DEFAULT_TIMES, DoorTimes
 from locker.kiosk import FrontView
 from locker.latch import Hook, LockBoards, Reading
 from locker.ledger import CompartmentRow
@@ -162,10 +163,12 @@ class Cabinet:
         try:
             await self._boards.pulse(self.compartments[door].latch)
         except DeviceSilent:
-            return  # nobody knows whether it was given: what is read from now on tells, as after any other pulse
+            pass  # nobody knows whether it was given: what is read from now on tells, as after any other pulse
         except DeviceError:
             if watch.attempting:
                 watch.unsent()
+            return
+        watch.sent(self._clock.mono())
 
     async def _poll_board(self, board: int) -> None:
         async with self._reading:
