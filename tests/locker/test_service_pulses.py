@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from locker.cabinet_sim import Spot
+from locker.door import Done, Outcome
 from locker.door_times import DEFAULT_TIMES
 from locker.kiosk import SessionState
 from locker.latch import Hook, Latch, Reading
@@ -21,6 +22,32 @@ COIL_S = DEFAULT_TIMES.coil
 async def rig(tmp_path: Path) -> AsyncIterator[LockerRig]:
     async with running(tmp_path) as rig:
         yield rig
+
+
+async def test_a_command_opens_nothing_on_a_board_whose_address_two_boards_share(rig: LockerRig) -> None:
+    """One frame would open two doors, and behind the other one lies somebody's parcel."""
+    heard: list[Done] = []
+
+    async def ended(done: Done) -> None:
+        heard.append(done)
+
+    rig.cabinet.distrust(0)
+    await rig.service.open_by_command("03", "jti-1", lambda _: None, ended)
+    await rig.pass_time(8.0)
+    assert rig.bench.happened("pulse") == []
+    assert [done.outcome for done in heard] == [Outcome.UNSENT]
+
+
+async def test_a_board_that_is_found_to_share_its_address_gets_no_second_pulse(rig: LockerRig) -> None:
+    await rig.load("p1")
+    door = await rig.load("p2")
+    rig.bench.ailment(door).stuck = -1
+    await rig.accepted("p2")
+    await rig.pass_time(1.0)
+    pulses = len(rig.bench.happened("pulse"))
+    rig.cabinet.distrust(0)
+    await rig.pass_time(8.0)
+    assert len(rig.bench.happened("pulse")) == pulses
 
 
 class Waiting(Bench):
