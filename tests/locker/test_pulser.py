@@ -138,6 +138,15 @@ async def test_a_second_client_is_turned_away(pi, before, client):
     assert len(pi.driven()) == before
 
 
+async def test_whoever_is_not_served_is_not_connected(pi, client):
+    """Or its readings would promise doors that the pulser will not open for it, at every look anew."""
+    second = PulserClient(pi.socket)
+    for _ in range(3):
+        with pytest.raises(DeviceMissing):
+            await second.connected()
+    await client.connected()
+
+
 async def test_nonsense_ends_the_connection_and_drives_nothing(pi, before, client):
     connection = await client.connected()
     connection.send(b'{"n":1,"line":17,"ms":60000}')
