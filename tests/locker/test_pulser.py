@@ -228,6 +228,13 @@ def test_told_to_end_in_the_middle_of_a_pulse_it_switches_off(lone, before_lone)
     assert not lone.socket.exists()
 
 
+def test_a_second_pulser_leaves_the_first_one_where_its_agent_finds_it(lone):
+    """Somebody starts one by hand to see whether it works: it cannot have the lines, and ends."""
+    with pulsing(lone), lone.running(PULSER, msgspec.json.encode(lone.board()).decode()) as second:
+        assert second.wait(20) == 1
+        asyncio.run(_served(lone.socket))
+
+
 def test_a_coil_that_is_active_low_is_not_driven_by_starting(tmp_path):
     """Not for a moment: an output is low before it is set high, in most libraries."""
     low = {"coil": 5, "hook": 22, "driven_by": 0}
