@@ -15,6 +15,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 import web
+from agents.cabinet_check import sound_cabinet
 from agents.cabinet_sensors import wire_sensors
 from agents.lock_boards import connect, plan_boards
 from agents.locker_downlink import STATUS, Downlink, local_time, software
@@ -53,7 +54,6 @@ from locker.inputs_asyncio import Inputs
 from locker.issuing import IssuedCode
 from locker.kiosk import FrontView
 from locker.kiosk_http import build_kiosk, listen_kiosk, serve_kiosk
-from locker.layout import lay_out
 from locker.ledger_file import overtake_ledger, rebuild_ledger
 from locker.ledger_sql import LOCKER_STEPS, LedgerStore, RunningTime, SqlLedger
 from locker.office_asyncio import Office
@@ -70,6 +70,8 @@ POLL_LIMIT_S = 30.0
 UPKEEP_LIMIT_S = 60.0
 """A slow card may sync for seconds; a minute without a commit means that nothing can be kept."""
 TOKEN_BYTES = 32
+SOURCE = "the node's configuration"
+"""What messages call the file, of which the agent knows only what stood in it."""
 RECEIPT_S = 60.0
 """From a consumer's last signed receipt until the kiosk takes it to be out of reach. A deposit's first event is sealed
 within 2 s, so that where all is well its receipt has come before a person has shut the door."""
@@ -86,7 +88,7 @@ class LockerAgent:
         self._log = log.get_logger("agents.locker")
         self._supervisor = Supervisor(self._clock, random.random, self._health)
         self._trust = read_trust(settings, base)
-        self._layout = lay_out(settings.locker.cabinet)
+        self._layout = sound_cabinet(settings.locker, source=SOURCE)
         self._inputs = Inputs(Terminal(os.urandom), self._clock)
         self._place = Place(base / settings.store.directory / "state.db")
         self._links: RoleLinkDesk | None = None
@@ -216,7 +218,7 @@ class LockerAgent:
 
     async def _cabinet(self, service: LockerService) -> Cabinet:
         locker = self._settings.locker
-        boards, buses = connect(plan_boards(locker, source="the node's configuration"), self._clock, self._base)
+        boards, buses = connect(plan_boards(locker, source=SOURCE), self._clock, self._base)
         cabinet = Cabinet(
             self._layout.compartments,
             boards,
