@@ -97,7 +97,7 @@ class Doctor:
             return
         try:
             bus.open()
-            judged = await Polarity(bus, ask, self._clock.sleep).examine(chosen)
+            judged = await Polarity(bus, ask, self._clock.sleep).examine(chosen, doors)
         except LastmileError as error:
             judged = [(failed(f"board {board}", error), None)]
         finally:
