@@ -15,6 +15,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 import web
+from agents.board_vetting import Vetting
 from agents.cabinet_check import sound_cabinet
 from agents.cabinet_sensors import wire_sensors
 from agents.lock_boards import connect, plan_boards
@@ -26,7 +27,7 @@ from agents.trust import read_trust
 from agents.users import uids_of
 from edge import jose, log, voucher
 from edge.enrolment import vouch_for
-from edge.errors import DeviceError, StoreError
+from edge.errors import StoreError
 from edge.floored_clock import FlooredClock
 from edge.health import Health
 from edge.health_http import CountedBy, serve_health
@@ -46,7 +47,6 @@ from edge.supervisor import OnDeath, Supervisor
 from edge.system_clock import SystemClock, boot_id
 from edge.time_floor_sql import keep_time, resume_time
 from edge.voucher import Voucher
-from locker.board_serial import SerialBoards
 from locker.cabinet_asyncio import Cabinet
 from locker.door import Done
 from locker.door_times import DEFAULT_TIMES, DoorTimes
@@ -227,22 +227,10 @@ class LockerAgent:
             times=DoorTimes(coil=max(DEFAULT_TIMES.coil, boards.coil)),
             front=FrontView(self._layout.width_mm, self._layout.height_mm, self._layout.screen),
         )
-        for bus in buses:
-            for board in bus.boards:
-                await self._look_for_twins(bus, cabinet, board)
+        vetting = Vetting(buses, cabinet, self._clock)
+        await vetting.begin()
+        self._supervisor.keep("vetting", vetting.run)
         return cabinet
-
-    async def _look_for_twins(self, bus: SerialBoards, cabinet: Cabinet, board: int) -> None:
-        """Two boards with one address open two doors for one pulse, so such an address is not used."""
-        try:
-            answers = await bus.answers(board)
-        except DeviceError as error:
-            self._log.warning("bus.unreachable", what=error.what, remedy=error.remedy)
-            return
-        if answers > 1:
-            cabinet.distrust(board)
-            remedy = "give every board an address of its own and restart"
-            self._log.error("bus.address_shared", board=board, answers=answers, remedy=remedy)
 
     def _link_desk(
         self, journal: SqlJournal, issuers: HeldIssuers, downlink: Downlink, cabinet: Cabinet

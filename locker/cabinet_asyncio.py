@@ -57,8 +57,12 @@ class Cabinet:
         self._distrusted: set[int] = set()
 
     def distrust(self, board: int) -> None:
-        """Open nothing on ``board`` any more: two boards answer to its address, so one pulse would open two doors."""
+        """Open nothing on ``board``: one pulse there might open two doors, or burn a coil."""
         self._distrusted.add(board)
+
+    def trust(self, board: int) -> None:
+        """``board`` was found to be sound."""
+        self._distrusted.discard(board)
 
     def of(self, door: str) -> Compartment:
         """Raises ``ConfigError`` for a door that this cabinet does not have."""
@@ -82,6 +86,10 @@ class Cabinet:
         """Whether the door's board answers, and alone, so that it makes sense to ask it to open anything."""
         board = self.of(door).latch.board
         return board not in self._distrusted and not self._silent(board)
+
+    def answers(self, board: int) -> bool:
+        """Whether ``board`` has told how its doors stand, lately."""
+        return board in self._answered and not self._silent(board)
 
     def in_service(self) -> set[str]:
         """The doors that can be opened now, as far as their boards tell."""
