@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path as FilePath
 from typing import Annotated, Literal
@@ -20,7 +19,7 @@ from locker.plan import ZoneName
 from locker.sensor_text import Format
 from locker.sensors import PATIENCE, Range, SensorWatch
 from locker.sensors_asyncio import Sensor
-from locker.sensors_file import read_sensor
+from locker.sensors_file import FileSensor
 from locker.sensors_gpio import GpioContact
 
 ANY_TEMPERATURE = Range(-273.15, 1000.0)
@@ -108,9 +107,4 @@ def _meant(each: SensorSettings) -> Range:
 def _reader(each: SensorSettings, base: FilePath, pins: Pins) -> Callable[[], Awaitable[float | None]]:
     if each.gpio is not None:
         return GpioContact(pins, each.gpio, each.pull).read
-    pattern, how = str(base / each.file), Format(each.format)
-
-    async def read() -> float | None:
-        return await asyncio.to_thread(read_sensor, pattern, how)
-
-    return read
+    return FileSensor(str(base / each.file), Format(each.format)).read

@@ -45,11 +45,11 @@ class Faults(ConfigError):
         self.lines = tuple(lines)
 
 
-def read_table(text: str, *, source: str, first_lock: int = 0) -> list[Entry]:
+def read_table(text: str, *, source: str, first_lock: int | None = None) -> list[Entry]:
     """The doors in ``text``: a first line of names (``KNOWN``), then one door a line, parted by commas or semicolons.
 
-    ``first_lock`` is what the list calls the first lock of a board: 0 as on the wire, or 1. Raises ``Faults`` with
-    every line that is wrong.
+    ``first_lock`` is what the list calls the first lock of a board: 0 as on the wire, or 1. None where nobody said so:
+    then only a list that has a lock 0 is understood. Raises ``Faults`` with every line that is wrong.
     """
     lines = text.removeprefix("\ufeff").splitlines()
     head = lines[0] if lines else ""
@@ -68,12 +68,15 @@ def read_table(text: str, *, source: str, first_lock: int = 0) -> list[Entry]:
         if not any((value or "").strip() for value in found.values()):
             continue
         try:
-            entries.append(_entry(found, reader.line_num, len(entries), first_lock))
+            entries.append(_entry(found, reader.line_num, len(entries), first_lock or 0))
         except ValueError as error:
             wrong.append((reader.line_num, str(error)))
     wrong += _repeated(entries)
     if not entries and not wrong:
         wrong.append((1, "no doors"))
+    if first_lock is None and entries and all(each.latch.lock for each in entries):
+        # Taken as they stand, locks that count from 1 would each be their neighbour.
+        wrong.append((1, "no door has lock 0; say whether a board's first lock is 0 or 1 here (--first-lock)"))
     if wrong:
         raise Faults(source, [f"{source}:{line}: {what}" for line, what in sorted(wrong)])
     return entries

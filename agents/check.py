@@ -6,21 +6,20 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from agents.cabinet_check import check_cabinet
 from agents.cabinet_sensors import wire_sensors
 from agents.cloud_sync import broker_settings
 from agents.gpio_check import check_gpio
-from agents.lock_boards import plan_boards
-from agents.settings import Locker, NodeSettings
+from agents.settings import NodeSettings
 from agents.trust import read_trust
 from cloud_sync.client_mqtt import MqttBroker
 from cloud_sync.renewal import due_at
 from edge.certificate import TlsKey, read_chain, require_usable
-from edge.errors import ConfigError
 from edge.keys_file import MAX_PAIR_BYTES, private_text
 from edge.settings_file import read_settings
 from edge.tls_socket import TlsFiles, client_context
 from locker.drawing import draw
-from locker.layout import Layout, lay_out, out_of_reach
+from locker.layout import out_of_reach
 
 
 def check_node(config: Path, wall: float) -> Iterator[str]:
@@ -53,18 +52,3 @@ def check_certificate(files: TlsFiles, node: str, wall: float) -> Iterator[str]:
     own = require_usable(chain, TlsKey.parse(private_text(Path(files.key), most=MAX_PAIR_BYTES)), node, wall)
     renewed = datetime.fromtimestamp(due_at(own), UTC).date()
     yield f"certificate: CN={own.name}, {own.days_left(wall):.0f} days left, due for renewal on {renewed}"
-
-
-def check_cabinet(locker: Locker, *, source: str, text: str = "") -> Layout:
-    """The cabinet as it stands. Raises ``ConfigError`` for a door or latch that is named twice or not there, and for
-    what a board's driver does not know. ``source`` and ``text`` are the file's name and content, for messages.
-    """
-    layout = lay_out(locker.cabinet)
-    locks = plan_boards(locker, source=source, text=text).locks
-    for each in layout.compartments:
-        if each.latch.lock >= locks.get(each.latch.board, 0):
-            raise ConfigError(
-                f"door {each.door!r} is wired to board {each.latch.board} lock {each.latch.lock}, which is not there",
-                remedy="correct the latch, or add the board under [[locker.boards]]",
-            )
-    return layout

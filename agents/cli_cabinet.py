@@ -22,7 +22,9 @@ def import_table(
         Path, typer.Argument(help="CSV with the columns door, column, size, board, lock; row, height_mm, handle_mm.")
     ],
     *,
-    first_lock: Annotated[int, typer.Option(min=0, max=1, help="What the list calls a board's first lock.")] = 0,
+    first_lock: Annotated[
+        int | None, typer.Option(min=0, max=1, help="A board's first lock in the list; 0 where it has a lock 0.")
+    ] = None,
     rows_from: Annotated[
         Literal["floor", "top"], typer.Option(help="Where a column's doors begin in the list.")
     ] = "floor",

@@ -8,9 +8,10 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+from agents.cabinet_check import check_cabinet
 from agents.cabinet_sensors import wire_sensors
 from agents.calibration_file import write_option
-from agents.check import check_cabinet, check_certificate
+from agents.check import check_certificate
 from agents.cloud_sync import broker_settings
 from agents.doctor_boards import examine_bus, serial_ports
 from agents.doctor_broker import examine_broker
@@ -96,7 +97,7 @@ class Doctor:
             return
         try:
             bus.open()
-            judged = await Polarity(bus, ask, self._clock.sleep).examine(chosen)
+            judged = await Polarity(bus, ask, self._clock.sleep).examine(chosen, doors)
         except LastmileError as error:
             judged = [(failed(f"board {board}", error), None)]
         finally:

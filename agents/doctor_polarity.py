@@ -13,7 +13,7 @@ from locker.compartment import Compartment
 from locker.latch import Hook, Reading
 
 OPENS_S: Final = 1.5
-"""From a pulse until a door that moves has moved and its coil is off (``locker.door.DoorTimes.no_change``)."""
+"""From a pulse until a door that moves has moved and its coil is off (``locker.door_times.DoorTimes.no_change``)."""
 
 Ask = Callable[[str], Awaitable[bool]]
 """A question to the person before the cabinet, answered by yes or no."""
@@ -63,8 +63,11 @@ class Polarity:
         self._ask = ask
         self._sleep = sleep
 
-    async def examine(self, door: Compartment) -> list[Judged]:
-        """Open ``door``, look, have it shut. Opens nothing else, and nothing twice. Raises ``DeviceError``."""
+    async def examine(self, door: Compartment, doors: Sequence[Compartment]) -> list[Judged]:
+        """Open ``door``, look, have it shut. Opens nothing else, and nothing twice. Raises ``DeviceError``.
+
+        ``doors`` are all of its board: how the others read tells whether it can speak for them.
+        """
         where = f"door {door.door}"
         board = door.latch.board
         if not await self._ask(f"Is door {door.door} shut, and its compartment empty?"):
@@ -79,7 +82,7 @@ class Polarity:
         if not await self._ask(f"Did door {door.door} open, and no other?"):
             what = "did not open, or another did"
             return [(fault(where, what, "look at its latch, its wire to the board and its line in the plan"), None)]
-        judged = _judged(before, after, door)
+        judged = _judged(before, after, door, [each.latch.lock for each in doors if each.door != door.door])
         if not await self._ask(f"Shut door {door.door}. Is it shut?"):
             judged.append((note(where, "was left open", "shut it"), None))
         return judged
@@ -98,7 +101,7 @@ def _unfit(before: Readings, door: Compartment) -> Finding | None:
     return None
 
 
-def _judged(before: Readings, after: Readings, door: Compartment) -> list[Judged]:
+def _judged(before: Readings, after: Readings, door: Compartment, others: Sequence[int]) -> list[Judged]:
     where, lock = f"door {door.door}", door.latch.lock
     some = next(iter(before))
     moved = [n for n, (one, two) in enumerate(zip(before[some], after[some], strict=True)) if one.hook is not two.hook]
@@ -110,6 +113,10 @@ def _judged(before: Readings, after: Readings, door: Compartment) -> list[Judged
     for each in before:
         if (before[each][lock].hook, after[each][lock].hook) != (Hook.CLOSED, Hook.OPEN):
             continue
+        if _odd(before[each], others):
+            what = "its switch is the other way round than those of its board, or their doors stand open"
+            judged.append((fault(where, what, "shut every door and begin again; else turn this switch round"), None))
+            continue
         if each.configured == each.value:
             judged.append((good(where, f"{each.option} = {each.value} is right"), None))
             continue
@@ -120,3 +127,9 @@ def _judged(before: Readings, after: Readings, door: Compartment) -> list[Judged
             told = fault(where, f"{each.option} is the wrong way round", remedy)
         judged.append((told, Found(door.latch.board, each.option, each.value, door.door)))
     return judged
+
+
+def _odd(readings: Sequence[Reading], others: Sequence[int]) -> bool:
+    """Whether most of the other doors read as open where this one's switch decides: a board's option is for all."""
+    hooks = [readings[lock].hook for lock in others]
+    return hooks.count(Hook.OPEN) > hooks.count(Hook.CLOSED)

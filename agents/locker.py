@@ -15,6 +15,8 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 import web
+from agents.board_vetting import Vetting
+from agents.cabinet_check import sound_cabinet
 from agents.cabinet_sensors import wire_sensors
 from agents.lock_boards import connect, plan_boards
 from agents.locker_downlink import STATUS, Downlink, local_time, software
@@ -25,7 +27,7 @@ from agents.trust import read_trust
 from agents.users import uids_of
 from edge import jose, log, voucher
 from edge.enrolment import vouch_for
-from edge.errors import DeviceError, StoreError
+from edge.errors import StoreError
 from edge.floored_clock import FlooredClock
 from edge.health import Health
 from edge.health_http import CountedBy, serve_health
@@ -45,14 +47,13 @@ from edge.supervisor import OnDeath, Supervisor
 from edge.system_clock import SystemClock, boot_id
 from edge.time_floor_sql import keep_time, resume_time
 from edge.voucher import Voucher
-from locker.board_serial import SerialBoards
 from locker.cabinet_asyncio import Cabinet
-from locker.door import DEFAULT_TIMES, Done, DoorTimes
+from locker.door import Done
+from locker.door_times import DEFAULT_TIMES, DoorTimes
 from locker.inputs_asyncio import Inputs
 from locker.issuing import IssuedCode
 from locker.kiosk import FrontView
 from locker.kiosk_http import build_kiosk, listen_kiosk, serve_kiosk
-from locker.layout import lay_out
 from locker.ledger_file import overtake_ledger, rebuild_ledger
 from locker.ledger_sql import LOCKER_STEPS, LedgerStore, RunningTime, SqlLedger
 from locker.office_asyncio import Office
@@ -70,6 +71,8 @@ POLL_LIMIT_S = 30.0
 UPKEEP_LIMIT_S = 60.0
 """A slow card may sync for seconds; a minute without a commit means that nothing can be kept."""
 TOKEN_BYTES = 32
+SOURCE = "the node's configuration"
+"""What messages call the file, of which the agent knows only what stood in it."""
 RECEIPT_S = 60.0
 """From a consumer's last signed receipt until the kiosk takes it to be out of reach. A deposit's first event is sealed
 within 2 s, so that where all is well its receipt has come before a person has shut the door."""
@@ -86,7 +89,7 @@ class LockerAgent:
         self._log = log.get_logger("agents.locker")
         self._supervisor = Supervisor(self._clock, random.random, self._health)
         self._trust = read_trust(settings, base)
-        self._layout = lay_out(settings.locker.cabinet)
+        self._layout = sound_cabinet(settings.locker, source=SOURCE)
         self._inputs = Inputs(Terminal(os.urandom), self._clock)
         self._place = Place(base / settings.store.directory / "state.db")
         self._links: RoleLinkDesk | None = None
@@ -228,7 +231,7 @@ class LockerAgent:
 
     async def _cabinet(self, service: LockerService) -> Cabinet:
         locker = self._settings.locker
-        boards, buses = connect(plan_boards(locker, source="the node's configuration"), self._clock, self._base)
+        boards, buses = connect(plan_boards(locker, source=SOURCE), self._clock, self._base)
         cabinet = Cabinet(
             self._layout.compartments,
             boards,
@@ -237,22 +240,10 @@ class LockerAgent:
             times=DoorTimes(coil=max(DEFAULT_TIMES.coil, boards.coil)),
             front=FrontView(self._layout.width_mm, self._layout.height_mm, self._layout.screen),
         )
-        for bus in buses:
-            for board in bus.boards:
-                await self._look_for_twins(bus, cabinet, board)
+        vetting = Vetting(buses, cabinet, self._clock)
+        await vetting.begin()
+        self._supervisor.keep("vetting", vetting.run)
         return cabinet
-
-    async def _look_for_twins(self, bus: SerialBoards, cabinet: Cabinet, board: int) -> None:
-        """Two boards with one address open two doors for one pulse, so such an address is not used."""
-        try:
-            answers = await bus.answers(board)
-        except DeviceError as error:
-            self._log.warning("bus.unreachable", what=error.what, remedy=error.remedy)
-            return
-        if answers > 1:
-            cabinet.distrust(board)
-            remedy = "give every board an address of its own and restart"
-            self._log.error("bus.address_shared", board=board, answers=answers, remedy=remedy)
 
     def _link_desk(
         self, journal: SqlJournal, issuers: HeldIssuers, downlink: Downlink, cabinet: Cabinet

@@ -65,7 +65,9 @@ def _with_token_file(settings: NodeSettings, path: Path | None) -> NodeSettings:
 def _locker(settings: NodeSettings, base: Path) -> None:
     from agents.locker import LockerAgent
 
-    until_stopped(LockerAgent(settings, base).run)
+    with _told():
+        agent = LockerAgent(settings, base)
+    until_stopped(agent.run)
 
 
 def _cloud_sync(settings: NodeSettings, base: Path) -> None:
@@ -75,12 +77,17 @@ def _cloud_sync(settings: NodeSettings, base: Path) -> None:
 
 
 def _pulser(settings: NodeSettings, source: str, *, off: bool) -> None:
+    from agents.cabinet_check import sound_cabinet
     from agents.gpio_check import gpio_boards
     from agents.pulser import run_pulser, switch_off
 
-    boards = [*gpio_boards(settings.locker, source).values()]
     with _told():
-        (switch_off if off else run_pulser)(boards)
+        boards = [*gpio_boards(settings.locker, source).values()]
+        if off:  # whatever is wrong with them
+            switch_off(boards)
+            return
+        sound_cabinet(settings.locker, source=source)
+        run_pulser(boards)
 
 
 def _camera(settings: NodeSettings, config: Path) -> None:

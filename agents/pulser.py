@@ -28,8 +28,12 @@ def run_pulser(boards: Sequence[GpioBoard]) -> None:
 
     def serve(guard: socket.socket) -> None:
         outputs = _outputs(boards, own_pins())
-        outputs.all_off()
-        Hand(outputs, listen_pulser(path), guard, uids=uids).run()  # nobody is let in before
+        outputs.all_off()  # nobody is let in before, and where the lines are another's it ends here
+        listener = listen_pulser(path)
+        try:
+            Hand(outputs, listener, guard, uids=uids).run()
+        finally:
+            path.unlink(missing_ok=True)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
@@ -37,10 +41,7 @@ def run_pulser(boards: Sequence[GpioBoard]) -> None:
         remedy = "add dtparam=strict_gpiod to config.txt, so that the kernel lets go of the pins of a process that died"
         _log.warning("pulser.outputs_persist", remedy=remedy)
     pins = own_pins()
-    try:
-        guarded(serve, pins.open, _outputs(boards, pins).all_off, Notifier(os.environ, pid=os.getpid()))
-    finally:
-        path.unlink(missing_ok=True)
+    guarded(serve, pins.open, _outputs(boards, pins).all_off, Notifier(os.environ, pid=os.getpid()))
 
 
 def switch_off(boards: Sequence[GpioBoard]) -> None:

@@ -45,7 +45,7 @@ from locker.boards import kerong
 from locker.cabinet_asyncio import Cabinet
 from locker.compartment import Compartment, LedgerState, Size
 from locker.contract import Word
-from locker.door import DoorTimes
+from locker.door_times import DoorTimes
 from locker.kiosk import Accepted, SessionState
 from locker.kiosk_http import KioskLimits, build_kiosk, listen_kiosk, serve_kiosk
 from locker.latch import Hook, Latch

@@ -153,6 +153,11 @@ class SerialBoards:
         async with self._quiet_turn():
             return len(await self._ask(query.frame, Latches, query.answered_by, whole=True))
 
+    @property
+    def tells_coil_time(self) -> bool:
+        """Whether boards of this kind can be asked for how long they drive a coil."""
+        return isinstance(self._codec, CoilTimed)
+
     async def coil_time(self, board: int) -> float | None:
         """Seconds ``board`` drives a coil, or None where it does not say.
 

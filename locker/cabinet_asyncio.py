@@ -11,7 +11,8 @@ from edge.errors import ConfigError, DeviceError, DeviceSilent
 from locker.compartment import Candidate, Compartment
 from locker.contract import DoorState
 from locker.crowd import STANDS_OPEN
-from locker.door import DEFAULT_TIMES, Done, DoorTimes, DoorWatch, Happening, Pulse
+from locker.door import Done, DoorWatch, Happening, Pulse
+from locker.door_times import DEFAULT_TIMES, DoorTimes
 from locker.kiosk import FrontView
 from locker.latch import Hook, LockBoards, Reading
 from locker.ledger import CompartmentRow
@@ -56,8 +57,12 @@ class Cabinet:
         self._distrusted: set[int] = set()
 
     def distrust(self, board: int) -> None:
-        """Open nothing on ``board`` any more: two boards answer to its address, so one pulse would open two doors."""
+        """Open nothing on ``board``: one pulse there might open two doors, or burn a coil."""
         self._distrusted.add(board)
+
+    def trust(self, board: int) -> None:
+        """``board`` was found to be sound."""
+        self._distrusted.discard(board)
 
     def of(self, door: str) -> Compartment:
         """Raises ``ConfigError`` for a door that this cabinet does not have."""
@@ -81,6 +86,10 @@ class Cabinet:
         """Whether the door's board answers, and alone, so that it makes sense to ask it to open anything."""
         board = self.of(door).latch.board
         return board not in self._distrusted and not self._silent(board)
+
+    def answers(self, board: int) -> bool:
+        """Whether ``board`` has told how its doors stand, lately."""
+        return board in self._answered and not self._silent(board)
 
     def in_service(self) -> set[str]:
         """The doors that can be opened now, as far as their boards tell."""
@@ -159,13 +168,19 @@ class Cabinet:
 
     async def _send(self, door: str, watch: DoorWatch) -> None:
         watch.pulsed(self._clock.mono())
+        latch = self.compartments[door].latch
+        if latch.board in self._distrusted:  # whoever asks, a command too
+            watch.unsent()
+            return
         try:
-            await self._boards.pulse(self.compartments[door].latch)
+            await self._boards.pulse(latch)
         except DeviceSilent:
-            return  # nobody knows whether it was given: what is read from now on tells, as after any other pulse
+            pass  # nobody knows whether it was given: what is read from now on tells, as after any other pulse
         except DeviceError:
             if watch.attempting:
                 watch.unsent()
+            return
+        watch.sent(self._clock.mono())
 
     async def _poll_board(self, board: int) -> None:
         async with self._reading:

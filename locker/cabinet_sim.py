@@ -64,6 +64,8 @@ class Ailment:
     """A door that opens later than its latch lets go, in seconds."""
     cut: Sensed | None = None
     """The hook switch's cable is cut and reads like this."""
+    reversed: bool = False
+    """The hook switch is of the other kind: it opens where the others close."""
     deaf: bool = False
     """The wire from the board to the coil is broken."""
 
@@ -251,5 +253,5 @@ class Cabinet:
         return before <= self._mechanics.hot_after < one.heat
 
     def _switch(self, one: _Compartment) -> int:
-        shut = one.ailment.cut == "closed" if one.ailment.cut else not one.open
+        shut = one.ailment.cut == "closed" if one.ailment.cut else one.open is one.ailment.reversed
         return self._shut_bit if shut else 1 - self._shut_bit

@@ -9,6 +9,7 @@ import msgspec
 
 from edge.errors import TransitionError
 from locker.contract import DoorState, Doubt
+from locker.door_times import DEFAULT_TIMES, DoorTimes
 from locker.latch import Hook
 
 
@@ -76,40 +77,6 @@ def move(state: DoorState, happened: DoorInput) -> DoorState:
             remedy="nothing was changed; report this with the journal around it",
         )
     return following
-
-
-class DoorTimes(msgspec.Struct, frozen=True):
-    """Seconds of running time that a door is given, and how often it may be pulsed.
-
-    The defaults come from locks and boards in the field: spring latches bounce for under 50 ms, a door that has not
-    moved 1.5 s after its pulse will not, and a coil needs 2 s to cool before the next.
-    """
-
-    debounce: float = 0.05
-    """A reading counts once it has been repeated this much later."""
-    coil: float = 0.5
-    """From a pulse until its coil is surely off: while driven it can hold the hook open behind a door that is stuck, so
-    *open* is not believed before."""
-    no_change: float = 1.5
-    """From a pulse until "it did not move"."""
-    pulse_gap: float = 2.0
-    """From a pulse to the next, or to the end of an attempt in doubt. To pulse again, a reading must confirm *closed*
-    between ``no_change`` and here."""
-    pulses: int = 3
-    """In one attempt."""
-    chime: float = 60.0
-    """From opening until the person is reminded."""
-    ajar: float = 300.0
-    """From opening until it is an alarm."""
-    commanded: float = 10.0
-    """An opening this long after a pulse still counts as ours."""
-    gap: float = 1.0
-    """Without a reading after a pulse, in which a door could have been opened and shut again unseen."""
-    fresh: float = 2.0
-    """A reading older than this says nothing about how the door stands now."""
-
-
-DEFAULT_TIMES: Final = DoorTimes()
 
 
 class Happening(enum.Enum):
@@ -200,10 +167,11 @@ class _Attempt:
 
 
 class _Mark(msgspec.Struct, frozen=True):
-    """A pulse: when, and whether the door was surely closed then."""
+    """A pulse: when it was announced, whether the door was surely closed then, and when its frame had gone out."""
 
     at: float
     closed: bool
+    sent: float
 
 
 class DoorWatch:
@@ -257,12 +225,14 @@ class DoorWatch:
         self._attempt = _Attempt(Doubt.RESTARTED)
         self._attempt.pulsed_at = mono
         # A program takes longer to start than a coil is driven.
-        self._pulse = _Mark(mono - self._times.coil - self._times.debounce, before is Hook.CLOSED)
+        began = mono - self._times.coil - self._times.debounce
+        self._pulse = _Mark(began, before is Hook.CLOSED, began)
         if before is Hook.CLOSED:
             self._closed_at = mono
 
     def pulsed(self, mono: float) -> None:
-        """A pulse is on its way. Call it right before the frame goes out: a door opens faster than a call returns.
+        """A pulse is on its way. Call it right before handing it over: a door opens faster than a call returns.
+        Call ``sent`` right after it.
 
         Raises ``TransitionError`` when ``next_step`` has not asked for one.
         """
@@ -271,7 +241,17 @@ class DoorWatch:
             raise TransitionError("a pulse that nobody asked for", remedy="report this: do only what next_step says")
         attempt.pulses += 1
         attempt.pulsed_at = mono
-        self._pulse_before, self._pulse = self._pulse, _Mark(mono, self.standing(mono) is Hook.CLOSED)
+        self._pulse_before, self._pulse = self._pulse, _Mark(mono, self.standing(mono) is Hook.CLOSED, mono)
+
+    def sent(self, mono: float) -> None:
+        """The frame of the pulse just announced has gone out, or may have: its coil is driven from now on.
+
+        It can have waited for an answer on its bus, or for another coil, longer than a coil is driven.
+        """
+        if self._pulse is not None:
+            self._pulse = _Mark(self._pulse.at, self._pulse.closed, mono)
+        if self._attempt is not None and self._attempt.done is None:
+            self._attempt.pulsed_at = mono
 
     def unsent(self) -> None:
         """The pulse just announced did not leave (``DeviceError``): it ends the attempt.
@@ -316,7 +296,7 @@ class DoorWatch:
 
     def _driven(self, mono: float) -> bool:
         """Whether the coil may still be what holds the hook open."""
-        return self._pulse is not None and mono < self._pulse.at + self._times.coil + self._times.debounce
+        return self._pulse is not None and mono < self._pulse.sent + self._times.coil + self._times.debounce
 
     def _settle(self, hook: Hook, mono: float) -> list[Happening]:
         if hook is Hook.OPEN:

@@ -53,8 +53,8 @@ class Hands:
     ``take_item`` {board, lock}; ``unplug``, ``plug``; ``noise`` {size}; ``heal``; ``fault`` {kind, ...}.
 
     Kinds of fault: those of ``LineFaults`` {times?, p?, amount?}; of a compartment {board, lock} ``stuck`` {pulses?},
-    ``weak`` {pulses}, ``slow_door`` {ms}, ``cut`` {reads: open|closed}, ``deaf``; of a board ``duplicate_address``
-    {board, address} and ``dead`` {board}; and those of the family's ``inflict``.
+    ``weak`` {pulses}, ``slow_door`` {ms}, ``cut`` {reads: open|closed}, ``reversed``, ``deaf``; of a board
+    ``duplicate_address`` {board, address} and ``dead`` {board}; and those of the family's ``inflict``.
     """
 
     def __init__(self, bench: Bench) -> None:
@@ -124,6 +124,8 @@ class Hands:
                 ailment.swing = how["ms"] / 1000
             case "cut":
                 ailment.cut = how["reads"]
+            case "reversed":
+                ailment.reversed = True
             case "deaf":
                 ailment.deaf = True
             case _:

@@ -36,7 +36,8 @@ class Heard(NamedTuple):
 
     @property
     def is_query(self) -> bool:
-        return self.verb in {0x30, 0x32}
+        """37 asks where it brings no time, and sets one where it does."""
+        return self.verb in {0x30, 0x32} or (self.verb == 0x37 and len(self.raw) == min(SIZES))  # noqa: PLR2004
 
 
 class Ear:

@@ -34,6 +34,8 @@ MAX_PACKET_BYTES: Final = 256
 class Said(enum.Enum):
     """The pulser's answer."""
 
+    SERVED = "served"
+    """To a connection, unasked and with the number 0: whoever made it is the one client now."""
     ON = "on"
     """The coil is driven now."""
     BUSY = "busy"

@@ -152,6 +152,15 @@ class Hand:
             client.close()
         else:
             self._client = client
+            self._greet(client)
+
+    def _greet(self, client: socket.socket) -> None:
+        """Until it has heard this, a client cannot know whether it is served, and counts on nothing."""
+        try:
+            client.send(pulser.encode(Answer(0, Said.SERVED)), socket.MSG_DONTWAIT)
+        except OSError as error:
+            _log.info("pulser.client_lost", fault=error.strerror)
+            self._client_gone()
 
     def _beat(self) -> None:
         """Raises ``BrokenPipeError`` where no guard listens; ``run`` then lets go of everything."""

@@ -42,17 +42,19 @@ class PulserClient:
             raise DeviceError(f"the pulser has no line {line}", remedy="restart it, so that it reads the configuration")
 
     async def connected(self) -> socket.socket:
-        """Connect unless connected. Raises ``DeviceMissing`` where no pulser runs, or it has another client."""
+        """Connect unless connected. Raises ``DeviceMissing`` where no pulser runs, or none says that it serves us: it
+        hangs, has another client, or is not for our user.
+        """
         if self._socket is not None and _hung_up(self._socket):
             self.close()
         if self._socket is None:
             fresh = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             fresh.setblocking(False)
             try:
-                await asyncio.get_running_loop().sock_connect(fresh, str(self._path))
-            except OSError as error:
+                await _be_served(fresh, self._path)
+            except BaseException:
                 fresh.close()
-                raise _missing() from error
+                raise
             self._socket = fresh
         return self._socket
 
@@ -76,6 +78,18 @@ class PulserClient:
         if answer.n != ask.n:
             raise DeviceSilent("the pulser answers another question", remedy="run agent and pulser of one release")
         return answer.said
+
+
+async def _be_served(fresh: socket.socket, path: Path) -> None:
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            await loop.sock_connect(fresh, str(path))
+            greeting = pulser.decode_answer(await loop.sock_recv(fresh, pulser.MAX_PACKET_BYTES))
+    except (OSError, ProtocolError) as error:  # a time-out is the former, a door that is shut again the latter
+        raise _missing() from error
+    if greeting.said is not Said.SERVED:
+        raise _missing()
 
 
 def _hung_up(connection: socket.socket) -> bool:

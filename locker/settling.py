@@ -18,7 +18,8 @@ from locker.booking import TRANSITIONS as BOOKINGS
 from locker.booking import BookingInput
 from locker.compartment import CompartmentInput, LedgerState
 from locker.contract import BlockCause, BookingChange, Cause, DoorState, Doubt, Event, Word
-from locker.door import DEFAULT_TIMES, Done, Happening, Outcome
+from locker.door import Done, Happening, Outcome
+from locker.door_times import DEFAULT_TIMES
 from locker.issuing import Issue, issue_code
 from locker.latch import Hook, Reading
 from locker.ledger import Ledger, Parcel, Unlocking

@@ -48,6 +48,15 @@ def test_any_wiring_is_read_back_as_it_was_listed() -> None:
     }
 
 
+def test_locks_that_may_count_from_1_are_not_guessed() -> None:
+    """One less or one more, and every code opens the door beside its own."""
+    with pytest.raises(Faults) as refused:
+        read_table(LIST, source="list")
+    assert ["--first-lock" in line for line in refused.value.lines] == [True]
+    assert [read_table(LIST, source="list", first_lock=first)[0].latch.lock for first in (0, 1)] == [1, 0]
+    assert read_table(LIST.replace("01,A,S,0,1", "01,A,S,0,0"), source="list")[0].latch.lock == 0
+
+
 def test_every_wrong_line_is_named() -> None:
     wrong = (
         LIST.replace("02,A,S,0,2,80", "02,A,XL,0,2,80").replace("0,3,", "0,1,").replace("10,B,L,1,8,", "10,B,L,1,0,")
@@ -90,7 +99,8 @@ def test_a_person_imports_a_list(tmp_path) -> None:
     assert told.returncode == 0
     assert told.stdout.startswith("[locker.cabinet]\n")
     refused = typed("cabinet", "import", table)
-    assert refused.returncode == 0, "locks 1 to 8 are also locks when counted from 0"
+    assert (refused.returncode, "--first-lock" in refused.stderr) == (1, True), "locks 1 to 8 are also locks from 0 on"
+    assert typed("cabinet", "import", table, "--first-lock", "0").returncode == 0
     table.write_text(LIST.replace(",S,", ",s,"))
-    refused = typed("cabinet", "import", table)
+    refused = typed("cabinet", "import", table, "--first-lock", "1")
     assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 2)

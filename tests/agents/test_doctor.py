@@ -221,6 +221,15 @@ async def test_a_reversed_polarity_is_found_and_written_down(made: Site) -> None
         assert said(told, "closed_bit = 0 is right") == [(Level.GOOD, "door 04")]
 
 
+async def test_one_switch_that_is_wired_the_other_way_does_not_turn_its_board_round(here: Patient) -> None:
+    """Written down, it would have every other shut door read as open, and every open one as shut."""
+    here.ledger(d04="free")
+    here.rig.control.call("fault", kind="reversed", board=0, lock=3)
+    _, told, found = await here.calibrated()
+    assert found == []
+    assert said(told, "its switch is the other way round than") == [(Level.FAULT, "door 04")]
+
+
 async def test_single_and_whole_status_of_a_board_are_calibrated_separately(made: Site) -> None:
     """On such boards the two may contradict each other: here a shut door is 0 in the one and 11 in the other."""
     with patient(made, family="locker.x8a_sim", boards=1, locks=16, shut_bit=0, shut_single=0x11, baud=9600) as here:

@@ -107,3 +107,28 @@ def test_a_courier_is_served_and_kill_9_of_the_agent_in_a_pulse_leaves_no_coil_o
         assert len(pi.witnessed("coil_on")) == 2, "after a crash nothing is pulsed again"
         assert pi.driven()[1] < PULSE_MS / 1000 - 0.2 < pi.driven()[0]
         assert pi.witnessed("double_coil") == []
+
+
+@pytest.mark.parametrize("role", ["pulser", "locker"])
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("coil = 17", "coil = 4", "drives this coil at boot"),
+        ("hook = 23", "hook = 17", "pin 17 is both"),
+        ('latches = "0:0..1"', 'latches = "0:1..2"', "lock 2, which is not there"),
+    ],
+)
+def test_what_check_refuses_is_refused_by_whoever_would_do_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], role: str, old: str, new: str, said: str
+) -> None:
+    """Nobody is made to run the check, and the door would open at the next start, or be another's."""
+    site = Site(tmp_path)
+    make_keys(site, wall=time.time())
+    nowhere = Pi(tmp_path, None, {})  # type: ignore[arg-type]
+    configured(site, nowhere, free_port())
+    text = site.node_toml.read_text()
+    assert old in text
+    site.node_toml.write_text(text.replace(old, new))
+    with pytest.raises(SystemExit):
+        processes.run(role, site.node_toml)
+    assert said in capsys.readouterr().out

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from agents import lock_boards
-from agents.check import check_cabinet
+from agents.cabinet_check import check_cabinet
 from agents.lock_boards import connect, load_driver, plan_boards
 from agents.settings import Locker
 from edge.clock import Clock

@@ -26,7 +26,7 @@ from agents import processes
 from locker.board import BusTiming
 from locker.boards import kerong
 from locker.cabinet_asyncio import Cabinet
-from locker.door import DoorTimes
+from locker.door_times import DoorTimes
 from tests.crash.boundaries import Trap
 
 TIMES = DoorTimes(debounce=0.01, no_change=0.2, pulse_gap=0.45, coil=0.02)

@@ -31,7 +31,8 @@ from locker import badge as badges
 from locker.cabinet_asyncio import Cabinet
 from locker.cabinet_sim import Spot
 from locker.compartment import Compartment, Size
-from locker.door import DEFAULT_TIMES, Done
+from locker.door import Done
+from locker.door_times import DEFAULT_TIMES
 from locker.issuing import IssuedCode
 from locker.kiosk import Accepted, Refused, SessionView
 from locker.latch import Latch, LockBoards

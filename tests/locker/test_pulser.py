@@ -138,6 +138,15 @@ async def test_a_second_client_is_turned_away(pi, before, client):
     assert len(pi.driven()) == before
 
 
+async def test_whoever_is_not_served_is_not_connected(pi, client):
+    """Or its readings would promise doors that the pulser will not open for it, at every look anew."""
+    second = PulserClient(pi.socket)
+    for _ in range(3):
+        with pytest.raises(DeviceMissing):
+            await second.connected()
+    await client.connected()
+
+
 async def test_nonsense_ends_the_connection_and_drives_nothing(pi, before, client):
     connection = await client.connected()
     connection.send(b'{"n":1,"line":17,"ms":60000}')
@@ -217,6 +226,13 @@ def test_told_to_end_in_the_middle_of_a_pulse_it_switches_off(lone, before_lone)
         assert process.wait(5) == 0
     assert lasted < SOON
     assert not lone.socket.exists()
+
+
+def test_a_second_pulser_leaves_the_first_one_where_its_agent_finds_it(lone):
+    """Somebody starts one by hand to see whether it works: it cannot have the lines, and ends."""
+    with pulsing(lone), lone.running(PULSER, msgspec.json.encode(lone.board()).decode()) as second:
+        assert second.wait(20) == 1
+        asyncio.run(_served(lone.socket))
 
 
 def test_a_coil_that_is_active_low_is_not_driven_by_starting(tmp_path):

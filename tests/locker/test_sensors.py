@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,12 +18,12 @@ from edge.errors import ConfigError, DeviceMissing, ProtocolError, TransitionErr
 from edge.settings import parse_settings
 from locker.contract_cabinet import SensorState, Watched
 from locker.gpio_wiring import Pull, check_free
-from locker.layout import lay_out
+from locker.layout import Layout, lay_out
 from locker.pins_gpio import own_pins
 from locker.plan import Plan
 from locker.sensor_text import Format, parse
 from locker.sensors import PATIENCE, TRANSITIONS, Change, Patience, Range, SensorInput, SensorWatch, move
-from locker.sensors_file import read_sensor
+from locker.sensors_file import FileSensor, read_sensor
 from locker.sensors_gpio import GpioContact
 from tests.locker.gpio_rig import simulated_pi
 
@@ -227,3 +230,27 @@ def test_a_pin_is_wired_once_and_to_none_that_the_pi_needs() -> None:
     assert list(lines_of_sensors((tamper,))) == [(22, "the sensor lid")]
     with pytest.raises(ConfigError, match="pin 14 belongs to"):
         check_free([(14, "the sensor lid")], "node.toml")
+
+
+async def test_sensors_that_hang_hold_up_nobody_and_are_told_as_silent(tmp_path: Path) -> None:
+    """A pipe that nobody writes into: to open it hangs, like a 1-wire bus whose driver does."""
+    pipes = [tmp_path / f"pipe{number}" for number in range(40)]
+    for pipe in pipes:
+        os.mkfifo(pipe)
+    configured = [
+        SensorSettings(name=pipe.name, watches="temperature", file=str(pipe), format="millidegrees") for pipe in pipes
+    ]
+    layout = Layout(compartments=(), width_mm=0, height_mm=0, columns=(), screen=None, blanks=(), zones=())
+    sensors = wire_sensors(tuple(configured), layout, tmp_path)
+    readings = [asyncio.ensure_future(sensor.read()) for sensor in sensors]
+    try:
+        async with asyncio.timeout(5):
+            assert await asyncio.to_thread(lambda: "a PIN is checked") == "a PIN is checked"
+        assert await FileSensor(str(pipes[0]), Format.MILLIDEGREES, answer_s=0.05).read() is None
+    finally:
+        hung = [thread for thread in threading.enumerate() if thread.name == "sensor"]
+        while any(thread.is_alive() for thread in hung):
+            for pipe in pipes:  # somebody writes, and has nothing to say
+                os.close(os.open(pipe, os.O_RDWR | os.O_NONBLOCK))
+            await asyncio.to_thread(hung[0].join, 0.02)
+    assert await asyncio.gather(*readings) == [None] * len(pipes)

@@ -9,7 +9,7 @@ import pytest
 
 from edge.errors import DeviceSilent, StoreError
 from edge.journal import Need
-from locker.door import DEFAULT_TIMES
+from locker.door_times import DEFAULT_TIMES
 from locker.kiosk import SessionState
 from locker.latch import Latch
 from tests.locker.rig import LockerRig, running

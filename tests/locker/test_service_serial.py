@@ -14,7 +14,7 @@ from edge.serial_asyncio import SerialPort
 from edge.system_clock import SystemClock
 from locker.board_serial import SerialBoards
 from locker.boards.kerong import Codec, Wiring
-from locker.door import DoorTimes
+from locker.door_times import DoorTimes
 from locker.kiosk import Accepted, SessionState
 from tests.locker.bench import spot
 from tests.locker.boards_rig import QUICK, Rig, simulated_boards

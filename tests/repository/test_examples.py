@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agents.check import check_cabinet
+from agents.cabinet_check import check_cabinet
 from agents.document_file import DesiredFile, EditionFile
 from agents.enrol_settings import EnrolSettings
 from agents.gpio_check import check_gpio, gpio_boards

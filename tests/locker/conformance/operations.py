@@ -8,7 +8,8 @@ from collections import Counter
 from typing import Final
 
 from edge.errors import DeviceError, DeviceSilent
-from locker.door import Done, DoorTimes, DoorWatch, Outcome, Pulse
+from locker.door import Done, DoorWatch, Outcome, Pulse
+from locker.door_times import DoorTimes
 from locker.latch import Latch
 from tests.locker.conformance.rig import Rig, Seen, Trouble
 
