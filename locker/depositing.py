@@ -33,6 +33,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     shut: frozenset[str] = frozenset()
     """Doors that the operator wants no deposit behind, or whose zone is not known to be at its temperature."""
     climate: Climate = Climate.AMBIENT
+    exchange: str = ""
+    """The parcel whose own code, voucher or command has asked for this: it is handed out once these are inside."""
 
 
 _AWAITED = (BookingState.EXPECTED, BookingState.STORED)
@@ -76,9 +78,10 @@ class Placing:
 
     def place(self, ledger: Ledger, asked: Asked, attempt: Attempt) -> str | Refusal:
         """``place``, with the doors as they are seen now."""
-        self._last = (attempt.session, asked)
-        asked = msgspec.structs.replace(asked, open=self._hours(), shut=self._shut())
-        return place(ledger, asked, self._look, attempt)
+        door = place(ledger, msgspec.structs.replace(asked, open=self._hours(), shut=self._shut()), self._look, attempt)
+        if not isinstance(door, Refusal):
+            self._last = (attempt.session, asked)
+        return door
 
     def asked_in(self, session: str) -> Asked | None:
         """What was last placed, if it was in this session."""

@@ -40,13 +40,14 @@ def record_of(ledger: Ledger, booked: Booking) -> CodeRecord:
 def take_in(
     ledger: Ledger, booked: Booking, placing: Placing, attempt: Attempt, *, exchange: str = ""
 ) -> str | Refusal:
-    """Choose a compartment for what the customer has brought, and announce its pulse."""
+    """Choose a compartment for what the customer has brought, and announce its pulse; ``exchange`` as in ``Asked``."""
     asked = Asked(
         by=Depositor(CUSTOMER, booked.booking),
         cause=Cause.DROP,
         bookings=(booked.booking,),
         size=Size(booked.size),
         low=booked.low,
+        exchange=exchange,
     )
     door = placing.place(ledger, asked, attempt)
     if isinstance(door, Refusal):
@@ -68,11 +69,13 @@ def owed(ledger: Ledger, parcels: list[str]) -> tuple[Booking, str] | None:
     return None
 
 
-def handed_out_for(ledger: Ledger, closed: Closed) -> str:
-    """The parcel that is exchanged for what was just put in, "" for none."""
-    for each in closed.stored:
-        booked = ledger.exchanged_for(each)
-        here = None if booked is None else ledger.parcel(booked.booking)
-        if here is not None and here.state is ParcelState.STORED:
-            return here.parcel
-    return ""
+def handed_out_for(ledger: Ledger, closed: Closed, asked: Asked | None) -> str:
+    """The parcel that is exchanged for what was just put in, "" for none.
+
+    Only where it was asked for by what opens its own door. That something was given back proves nothing: a courier may
+    have brought it, or whoever was given the drop code.
+    """
+    if asked is None or not asked.exchange or not closed.stored:
+        return ""
+    here = ledger.parcel(asked.exchange)
+    return here.parcel if here is not None and here.state is ParcelState.STORED else ""

@@ -179,10 +179,6 @@ class Ledger(Protocol):
 
     def save_booking(self, booking: Booking) -> None: ...
 
-    def exchanged_for(self, booking: str) -> Booking | None:
-        """The booking whose parcel is handed out once that of ``booking`` was given back."""
-        ...
-
     def bookings(self, state: BookingState) -> list[Booking]: ...
 
     def group(self, group: str) -> list[Booking]:

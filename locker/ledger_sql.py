@@ -273,10 +273,6 @@ class SqlLedger(SqlCodes):
             (booking.booking, booking.state.value, *terms, *what),
         )
 
-    def exchanged_for(self, booking: str) -> Booking | None:
-        row = self._sql.execute(f"{_BOOKING} WHERE exchange = ?", (booking,)).fetchone()
-        return None if row is None else _booking_of(row)
-
     def bookings(self, state: BookingState) -> list[Booking]:
         rows = self._sql.execute(f"{_BOOKING} WHERE state = ? ORDER BY since", (state.value,))
         return [_booking_of(row) for row in rows]

@@ -219,7 +219,7 @@ class LockerService:
         """Another compartment for what did not go in; or what is handed out in exchange."""
         if closed.word in saying.ANOTHER:
             return self._another_door(closed)
-        parcel = dropping.handed_out_for(ledger, closed)
+        parcel = dropping.handed_out_for(ledger, closed, self._placing.asked_in(closed.session))
         doors = self._doors()
         if not parcel:
             return None

@@ -158,6 +158,29 @@ async def test_an_exchange_gives_back_first_and_hands_out_then(rig: DownlinkRig)
     assert (rig.parcel("old"), rig.parcel("new")) == ("stored", "collected")
 
 
+async def test_who_brings_the_old_one_without_the_code_of_the_new_one_is_not_handed_the_new_one(
+    rig: DownlinkRig,
+) -> None:
+    """Neither a courier, nor whoever was given the drop code alone."""
+    drop = await expected(rig, "old", "return")
+    await rig.say("expect", "new", 1, size="S", hold_hours=72, exchange="old")
+    new_door = await rig.load("new")
+    brought = await opened(rig, drop)
+    await puts_in(rig, brought)
+    assert rig.view(brought).next == ""
+    by_courier = await expected(rig, "older", "return")
+    await rig.say("expect", "newer", 1, size="S", hold_hours=72, exchange="older")
+    await rig.load("newer")
+    accepted = await rig.deposit("older")
+    await rig.pass_time(1.0)
+    await puts_in(rig, accepted)
+    assert (rig.parcel("older"), rig.view(accepted).next) == ("stored", "")
+    assert await types(rig, by_courier) == "used"
+    get = await opened(rig, rig.codes["new"])  # nothing is owed any more
+    assert get.door == new_door
+    await takes(rig, get)
+
+
 async def test_who_gives_nothing_back_gets_nothing(rig: DownlinkRig) -> None:
     await expected(rig, "old", "return")
     await rig.say("expect", "new", 1, size="S", hold_hours=72, exchange="old")
