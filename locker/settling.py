@@ -120,7 +120,8 @@ WRONG: Final = frozenset({Word.WRONG_TAKEN, Word.WRONG_LEFT})
 class Closed(msgspec.Struct, frozen=True, kw_only=True):
     """What the closing of a door has completed.
 
-    ``session`` is "" and ``cause`` None where nobody had asked for the door. ``collected`` are the parcels whose
+    ``session`` and ``parcel`` are "" and ``cause`` None where nobody had asked for the door. ``parcel`` is the one that
+    it was opened for, ``collected`` are the parcels whose
     customer is through with them, ``stored`` those that lie here now, ``sealed`` the codes that were issued for what
     was put in. ``word`` is what was said.
     """
@@ -128,6 +129,7 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True):
     door: str
     session: str
     cause: Cause | None
+    parcel: str = ""
     word: Word = Word.NONE
     collected: tuple[str, ...] = ()
     stored: tuple[str, ...] = ()
@@ -163,6 +165,7 @@ def door_closed(
         door=door,
         session=session,
         cause=None if unlocking is None else unlocking.cause,
+        parcel="" if unlocking is None else unlocking.parcel,
         word=word,
         collected=tuple(each.parcel for each in released),
         stored=tuple(stored),

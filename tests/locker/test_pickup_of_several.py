@@ -69,6 +69,16 @@ async def test_a_voucher_leads_on_too_and_a_jam_on_the_way_burns_nothing(rig: Do
     await taken_out(rig, await rig.accepted("b2"))
 
 
+async def test_a_code_leads_to_no_parcels_of_the_customer_whose_parcel_lay_beside(rig: DownlinkRig) -> None:
+    """One scan-in has put a parcel of nobody known beside Anna's: its code opens that door, and no other of hers."""
+    for each in ("b1", "b2"):
+        assert await rig.say("expect", each, 1, size="S", hold_hours=24, group="anna") == ("done", "")
+    await rig.load("b1", "walk-in")
+    await rig.load("b2")
+    assert (await taken_out(rig, await rig.accepted("walk-in"))).next == ""
+    assert (rig.parcel("b1"), rig.parcel("b2")) == ("collected", "stored")
+
+
 async def test_nobody_is_led_on_who_was_not_just_there(rig: DownlinkRig) -> None:
     """Not after two minutes, not after somebody else has begun, not twice, and not after a restart."""
     refused = Refused(Reason.NOT_HERE)
