@@ -91,7 +91,7 @@ class Placing:
 def place(ledger: Ledger, asked: Asked, look: Look, attempt: Attempt) -> str | Refusal:
     """Choose and take a compartment and announce its pulse; the courier's own one again shortly after."""
     booked = [each for booking in asked.bookings if (each := ledger.booking(booking)) is not None]
-    if not _may_share(booked) or any(each.state not in _AWAITED for each in booked):
+    if not _may_share(asked, booked) or any(each.state not in _AWAITED for each in booked):
         return Refusal(Reason.BOOKING_REFUSED)
     asked = _as_booked(asked, booked)
     held = [found for booking in asked.bookings if (found := ledger.parcel(booking)) is not None]
@@ -109,11 +109,14 @@ def place(ledger: Ledger, asked: Asked, look: Look, attempt: Attempt) -> str | R
     return _place_new(ledger, asked, look, attempt)
 
 
-def _may_share(booked: list[Booking]) -> bool:
-    """Those of different customers may not: whoever collects one parcel gets what lies beside it. Nor do those that
-    are kept at different temperatures.
+def _may_share(asked: Asked, booked: list[Booking]) -> bool:
+    """Those of different customers may not: whoever collects one parcel gets what lies beside it. So neither does
+    what a courier is to take along lie beside what a customer collects. Nor do those share that are kept at different
+    temperatures.
     """
-    return len({each.group for each in booked if each.group}) <= 1 and len({each.climate for each in booked}) <= 1
+    for_couriers = sum(not each.kind.collected_here for each in booked)
+    groups, climates = {each.group for each in booked if each.group}, {each.climate for each in booked}
+    return for_couriers in {0, len(asked.bookings)} and len(groups) <= 1 and len(climates) <= 1
 
 
 def _place_new(ledger: Ledger, asked: Asked, look: Look, attempt: Attempt) -> str | Refusal:

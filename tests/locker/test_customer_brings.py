@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from locker.contract import Reason, Word
-from locker.kiosk import Accepted, SessionKind, SessionState
+from locker.kiosk import Accepted, Refused, SessionKind, SessionState
 from locker.pickup_code import PickupCode
 from tests.locker.downlink_rig import DownlinkRig, downlink
 
@@ -179,6 +179,18 @@ async def test_who_brings_the_old_one_without_the_code_of_the_new_one_is_not_han
     get = await opened(rig, rig.codes["new"])  # nothing is owed any more
     assert get.door == new_door
     await takes(rig, get)
+
+
+async def test_a_return_is_not_put_beside_what_a_customer_collects(rig: DownlinkRig) -> None:
+    """Whoever collected the one would be handed the other, and it would count as collected."""
+    await expected(rig, "r1", "return")
+    await expected(rig, "r2", "return")
+    assert await rig.deposit("p1", "r1") == Refused(Reason.BOOKING_REFUSED)
+    both = await rig.deposit("r1", "r2")
+    assert isinstance(both, Accepted)
+    await rig.pass_time(1.0)
+    await puts_in(rig, both)
+    assert (rig.parcel("p1"), rig.parcel("r1"), rig.parcel("r2")) == ("none", "stored", "stored")
 
 
 async def test_who_gives_nothing_back_gets_nothing(rig: DownlinkRig) -> None:
