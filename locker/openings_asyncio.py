@@ -51,7 +51,8 @@ RETRY_S = 1.0
 """Between two tries to keep what has already happened at a door, while the disk refuses."""
 NEXT_S = 120.0
 """The next door of a visit is opened without a new proof for so long: time to put a parcel down and turn round. Whoever
-begins anything else at this locker ends it earlier, so that no stranger is handed the rest."""
+begins anything else at this locker ends it earlier, so that no stranger is handed the rest. Where the door stood open
+until it was an alarm there is no next one: its customer has gone, and whoever shuts it is somebody else."""
 WORD_S = badges.OWN_DEPOSIT
 """A courier's deposit that ended unknown waits so long for the word whether the parcel is inside."""
 
@@ -267,7 +268,8 @@ class Openings:
         closed, offer = await self._keep_at(door, settle)
         if closed.sealed and self._offline():
             self.sessions.note(closed.session, carry=" ".join(closed.sealed))
-        if offer is not None:
+        view = self.sessions.view(closed.session)
+        if offer is not None and view is not None and view.shut != "alarm":
             self.offer(closed.session, offer)
 
     def offer(self, session: str, offer: Offer) -> None:

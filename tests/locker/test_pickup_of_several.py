@@ -108,6 +108,19 @@ async def test_what_has_run_out_or_is_in_doubt_is_left_to_its_own_code(rig: Down
     assert (await taken_out(rig, await rig.accepted("b1"))).next == ""
 
 
+async def test_who_shuts_a_door_that_was_left_open_is_not_handed_the_rest(rig: DownlinkRig) -> None:
+    await booked(rig, "b1")
+    await booked(rig, "b2")
+    first = await rig.accepted("b1")
+    await rig.pass_time(1.0)
+    rig.step = 1.0
+    await rig.pass_time(300.0)
+    assert rig.view(first).shut == "alarm"
+    assert (await taken_out(rig, first)).next == ""
+    assert await rig.service.next(first.session) == Refused(Reason.NOT_HERE)
+    assert (rig.parcel("b1"), rig.parcel("b2")) == ("collected", "stored")
+
+
 async def test_a_door_left_open_is_shown_to_whoever_stands_there(rig: DownlinkRig) -> None:
     await rig.load("b1", "b2")
     accepted = await rig.accepted("b1")
