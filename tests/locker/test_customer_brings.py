@@ -232,6 +232,14 @@ async def test_a_cancelled_return_opens_nothing_and_a_reissued_one_has_a_new_cod
     assert await types(rig, second) == "no_such_code"
 
 
+async def test_a_return_that_became_a_delivery_has_no_drop_code_any_more(rig: DownlinkRig) -> None:
+    code = await expected(rig, "r1", "return")
+    assert await rig.say("cancel", "r1", 2) == DONE
+    assert await rig.say("expect", "r1", 3, size="S", hold_hours=72) == DONE
+    assert await types(rig, code) == "no_such_code"
+    assert rig.bench.happened("pulse") == []
+
+
 async def test_a_full_locker_says_so_and_keeps_the_code(rig: DownlinkRig) -> None:
     code = await expected(rig, "r1", "return")
     doors = [await rig.load(f"p{number}") for number in range(4)]
