@@ -11,12 +11,13 @@ from locker.contract import Cause, Reason
 from locker.depositing import Asked, Placing
 from locker.ledger import Booking, Ledger
 from locker.parcel import PRESENT, ParcelState
-from locker.pickup_code import CodeRecord, Refusal
+from locker.pickup_code import BUSY_RETRY, CodeRecord, Refusal
 from locker.settling import Closed
 
 CUSTOMER = "customer"
 """Stands for the courier's id of whatever a customer has put in; the run is then the booking."""
 
+_OWN = (ParcelState.DEPOSITING, ParcelState.STORED)
 _STANDING = {
     BookingState.EXPECTED: ParcelState.STORED,
     BookingState.STORED: ParcelState.COLLECTED,
@@ -28,11 +29,12 @@ _STANDING = {
 def record_of(ledger: Ledger, booked: Booking) -> CodeRecord:
     """How things stand for whoever holds the drop code, in the words by which pickup codes are judged.
 
-    Soon after the deposit the code opens the own compartment again, as a courier's badge does.
+    Soon after the deposit the code opens the own compartment again, as a courier's badge does. It is used once the
+    parcel is anybody else's: its recipient's, or a courier's.
     """
     here = ledger.parcel(booked.booking)
     if here is not None and here.state in PRESENT:
-        state = here.state if here.state is ParcelState.STORED else ParcelState.DEPOSITING
+        state = here.state if here.state in _OWN else ParcelState.COLLECTED
         return CodeRecord(booked.booking, here.door, state)
     return CodeRecord(booked.booking, "", _STANDING[booked.state])
 
@@ -51,7 +53,11 @@ def take_in(
     )
     door = placing.place(ledger, asked, attempt)
     if isinstance(door, Refusal):
-        return Refusal(Reason.USED) if door.reason is Reason.BOOKING_REFUSED else door
+        if door.reason is not Reason.BOOKING_REFUSED:
+            return door
+        # Still awaited and yet refused: somebody is at its door, and an exchange goes on when that is shut.
+        awaited = booked.state is BookingState.EXPECTED
+        return Refusal(Reason.BUSY, BUSY_RETRY) if awaited else Refusal(Reason.USED)
     accepted = contract.DropAccepted(
         parcel=booked.booking, door=door, session=attempt.session, attempt=attempt.attempt, exchange=exchange
     )

@@ -240,6 +240,23 @@ async def test_a_return_that_became_a_delivery_has_no_drop_code_any_more(rig: Do
     assert rig.bench.happened("pulse") == []
 
 
+async def test_the_code_of_an_exchange_is_not_called_used_while_the_old_one_is_being_put_in(rig: DownlinkRig) -> None:
+    await expected(rig, "old", "return")
+    await rig.say("expect", "new", 1, size="S", hold_hours=72, exchange="old")
+    await rig.load("new")
+    give = await opened(rig, rig.codes["new"])
+    assert await types(rig, rig.codes["new"]) == "busy"
+    await puts_in(rig, give)
+    assert rig.view(give).next == "collect"
+
+
+async def test_the_drop_code_of_what_is_to_go_elsewhere_is_used_and_not_busy_for_ever(rig: DownlinkRig) -> None:
+    code = await expected(rig, "r1", "return")
+    await puts_in(rig, await opened(rig, code))
+    assert await rig.say("redirect", "r1", 2, to="locker-8") == DONE
+    assert await types(rig, code) == "used"
+
+
 async def test_a_full_locker_says_so_and_keeps_the_code(rig: DownlinkRig) -> None:
     code = await expected(rig, "r1", "return")
     doors = [await rig.load(f"p{number}") for number in range(4)]
