@@ -108,6 +108,18 @@ async def test_what_has_run_out_or_is_in_doubt_is_left_to_its_own_code(rig: Down
     assert (await taken_out(rig, await rig.accepted("b1"))).next == ""
 
 
+async def test_a_door_that_the_configuration_has_no_more_keeps_nobody_from_the_others(rig: DownlinkRig) -> None:
+    """The rest of the group lies behind it: the process may not die of that each time the first door is shut."""
+    await booked(rig, "b1")
+    gone = await booked(rig, "b2")
+    await rig.crash()
+    rig.compartments = [each for each in rig.compartments if each.door != gone]
+    await rig.start()
+    assert (await taken_out(rig, await rig.accepted("b1"))).next == ""
+    assert (rig.parcel("b1"), rig.parcel("b2")) == ("collected", "stored")
+    assert await rig.refused("b2") == "out_of_service"
+
+
 async def test_who_shuts_a_door_that_was_left_open_is_not_handed_the_rest(rig: DownlinkRig) -> None:
     await booked(rig, "b1")
     await booked(rig, "b2")
