@@ -223,7 +223,7 @@ class Openings:
             closed = saying.told(ledger, view.door, view.session, word)
             return closed is not None, None if closed is None else self._follow(ledger, closed)
 
-        kept, offer = await self._keep_at(view.door, keep)
+        kept, offer = await self.keep(keep)  # no word moves a door: there is no new sight of it to keep
         if offer is not None:
             self.offer(view.session, offer)
         return kept
