@@ -109,6 +109,10 @@ class Ledger(Protocol):
 
     def append(self, draft: Draft) -> None: ...
 
+    def require(self, need: Need) -> None:
+        """This transaction turns out to need so much of the disk. Raises ``StoreFull``, and nothing of it is kept."""
+        ...
+
     def running(self) -> float:
         """Accumulated running seconds of the node, over all its restarts."""
         ...

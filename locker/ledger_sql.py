@@ -96,6 +96,9 @@ class SqlLedger(SqlCodes):
     def append(self, draft: Draft) -> None:
         self.transaction.append(draft)
 
+    def require(self, need: Need) -> None:
+        self.transaction.require(need)
+
     def running(self) -> float:
         return self._running.now()
 

@@ -154,8 +154,10 @@ class Openings:
             if isinstance(door, Refusal):
                 return door
             announced = ledger.unlocking(door)
-            # A code that asks for a parcel may first take one in.
+            # A code that asks for a parcel may first take one in, and that is no reason to use up the reserve.
             meant = purpose if announced is None else PURPOSES[announced.cause]
+            if meant is Purpose.DEPOSIT:
+                ledger.require(Need.DEPOSIT)
             return door, len(ledger.parcels_at(door)), meant
 
         try:

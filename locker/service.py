@@ -30,7 +30,7 @@ from locker.door import Done, Happening
 from locker.issuing import Issue
 from locker.kiosk import Accepted, DoorView, FrontView, Refused, SessionView, ShownCode
 from locker.ledger import Ledger, Store
-from locker.openings_asyncio import Ended, Offer, Openings
+from locker.openings_asyncio import Choose, Ended, Offer, Openings
 from locker.pickup_code import CodeHasher, Refusal, parse
 from locker.sensors_asyncio import CabinetSensors
 from locker.sessions_asyncio import Sessions
@@ -133,7 +133,7 @@ class LockerService:
                 ledger, typed, hasher=self._readers.hasher, doors=self._doors(), attempt=attempt, confirm=confirm
             )
 
-        return await self.openings.open_one(Purpose.RELEASE, verdict)
+        return await self._hand_out(verdict)
 
     async def collect_by_voucher(self, voucher: str, confirm: bool) -> Accepted | Refused:  # noqa: FBT001 - the API's own word
         """A customer shows a signed QR; the right door opens. Neither a code nor a network is needed."""
@@ -147,7 +147,14 @@ class LockerService:
         def verdict(ledger: Ledger, attempt: Attempt) -> str | Refusal:
             return vouchers.judge_voucher(ledger, shown, doors=self._doors(), attempt=attempt, confirm=confirm)
 
-        return await self.openings.open_one(Purpose.RELEASE, verdict)
+        return await self._hand_out(verdict)
+
+    async def _hand_out(self, verdict: Choose) -> Accepted | Refused:
+        """What is brought, by a drop code or in exchange, may be too much for the disk when handing out is not."""
+        try:
+            return await self.openings.open_one(Purpose.RELEASE, verdict)
+        except StoreFull:
+            return Refused(Reason.OUT_OF_SERVICE)
 
     def _what_follows(self, ledger: Ledger, closed: Closed) -> Offer | None:
         """After a door: the customer's other parcels, or another compartment for what did not go in."""
