@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 
+from edge.claims import refused
 from edge.clock import Clock
 from edge.errors import StoreFull, VerificationError
 from edge.voucher import Voucher
-from locker import announcing, depositing, dropping, grouping, saying, vouchers
+from locker import announcing, depositing, dropping, grouping, saying, settling, vouchers
 from locker.admission_asyncio import Admission
 from locker.announcing import PURPOSES, Attempt, Purpose
 from locker.badge import Badge
@@ -29,6 +30,7 @@ from locker.desired import Wishes, utc
 from locker.door import Done, Happening
 from locker.issuing import Issue
 from locker.kiosk import Accepted, DoorView, FrontView, Refused, SessionView, ShownCode
+from locker.latch import Hook
 from locker.ledger import Ledger, Store
 from locker.openings_asyncio import Choose, Ended, Offer, Openings
 from locker.pickup_code import CodeHasher, Refusal, parse
@@ -271,13 +273,17 @@ class LockerService:
     ) -> None:
         """An admitted command opens one door. ``take`` keeps the command in the transaction that announces the pulse.
 
-        Raises ``VerificationError`` (``busy``, ``capped``, ``no_such_door``): nothing was done. ``ended`` hears the
-        outcome; where it raises ``StoreError`` it hears it again.
+        Raises ``VerificationError`` (``busy``, ``capped``, ``no_such_door``; ``being_served`` where somebody is by
+        right at the open door): nothing was done. ``ended`` hears the outcome; where it raises ``StoreError`` it hears
+        it again.
         """
         if door not in self.cabinet.compartments:
             raise VerificationError("no_such_door", f"no door {door}", remedy="name a door of this locker")
 
         def admit(ledger: Ledger, attempt: Attempt) -> str:
+            if self.cabinet.standing(door) is Hook.OPEN and settling.being_served(ledger.parcels_at(door)):
+                # Another pulse moves nothing, and what the person there says would be forgotten with their attempt.
+                raise refused("being_served", f"{door} is open, and somebody is at it", "wait until they are through")
             announcing.charge_remote_opening(ledger)
             take(ledger)
             announced = msgspec.structs.replace(attempt, before=self.cabinet.standing(door))

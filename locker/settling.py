@@ -268,8 +268,13 @@ def _found_open(ledger: Ledger, door: str) -> None:
     """While nobody could look the door was opened: by those who are being served, or by a stranger."""
     here = ledger.parcels_at(door)
     tell(ledger, contract.DoorFoundOpen(door=door, parcel=_named(here, ledger.unlocking(door))))
-    if here and not any(each.state in {ParcelState.DEPOSITING, ParcelState.RELEASED} for each in here):
+    if here and not being_served(here):
         block(ledger, door, BlockCause.FORCED)
+
+
+def being_served(here: Iterable[Parcel]) -> bool:
+    """Whether somebody is by right at the open door behind which these lie."""
+    return any(each.state in {ParcelState.DEPOSITING, ParcelState.RELEASED} for each in here)
 
 
 def snapshot(ledger: Ledger, door: str, state: DoorState, reading: Reading) -> None:
