@@ -101,7 +101,7 @@ def place(ledger: Ledger, asked: Asked, look: Look, attempt: Attempt) -> str | R
     if any(found.state not in PRESENT and found.state is not ParcelState.WITHDRAWN for found in held):
         return Refusal(Reason.BOOKING_REFUSED)
     for found in here:
-        settling.withdraw(ledger, found.parcel, found.door, attempt.session)
+        _give_up(ledger, found, attempt.session)
     if not asked.open:
         return Refusal(Reason.CLOSED)
     if ledger.live_codes() + len(asked.bookings) > MAX_CODES:
@@ -159,6 +159,13 @@ def _was_given_up(ledger: Ledger, by: Depositor, held: Parcel) -> bool:
     never_opened = last is not None and mine and last.ended and not last.opened
     first = held.state is ParcelState.DEPOSITING and not held.was_stored
     return first and never_opened and (held.courier, held.run) == (by.courier, by.run)
+
+
+def _give_up(ledger: Ledger, held: Parcel, session: str) -> None:
+    """Where one was not put in, nor were those beside it: whoever waited for the word would call them stored."""
+    for each in ledger.put_in_with(held.parcel):
+        if each.door == held.door:
+            settling.withdraw(ledger, each.parcel, each.door, session)
 
 
 def _place_again(ledger: Ledger, asked: Asked, here: list[Parcel], look: Look, attempt: Attempt) -> str | Refusal:
