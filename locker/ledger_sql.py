@@ -176,8 +176,10 @@ class SqlLedger(SqlCodes):
         )
 
     def move_parcel(self, parcel: str, before: ParcelState, after: ParcelState) -> bool:
+        # The last to go is the last to be forgotten, however long it lay here.
+        last = ", rowid = (SELECT max(rowid) + 1 FROM parcel)" if after.value in _GONE else ""
         changed = self._sql.execute(
-            "UPDATE parcel SET state = ? WHERE parcel = ? AND state = ?", (after.value, parcel, before.value)
+            f"UPDATE parcel SET state = ?{last} WHERE parcel = ? AND state = ?", (after.value, parcel, before.value)
         )
         return changed.rowcount == 1
 
