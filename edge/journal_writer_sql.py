@@ -76,6 +76,10 @@ class SqlTransaction:
         """The time that all events of this transaction carry."""
         return self._writer.stamp
 
+    def require(self, need: Need) -> None:
+        """For work that finds out what it needs only from what it reads. Raises ``StoreFull``, and nothing is kept."""
+        self._writer.require(need)
+
     @property
     def head(self) -> Head:
         """Where the journal ends, the events of this transaction among it. To be read only."""
@@ -131,6 +135,11 @@ class Writer:
             self._undo(before)
             self._answer(batch, error, committing=committing)
         return self.head.mark() != before
+
+    def require(self, need: Need) -> None:
+        """``SqlTransaction.require``."""
+        if need is not Need.COLLECTION and not self._reserve.held:
+            raise _full("the disk reserve is in use")
 
     def begin_epoch(self, cause: str, previous: str, last_seq: int | None) -> None:
         """Within ``work``: leave the present epoch as it is and begin the next with ``node.journal.begun``."""

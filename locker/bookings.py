@@ -79,6 +79,8 @@ def _expect(ledger: Ledger, booking: str, order: Expect, rev: int, issue: Issue)
     _tell(ledger, fresh, BookingChange.EXPECTED, rev)
     if order.kind.dropped:
         issue_drop_code(ledger, booking, issue)
+    else:  # it was to be brought by its customer, and is not any more
+        ledger.forget_further_code(HeldCode(booking, CodeUse.DROP))
 
 
 def _cancel(ledger: Ledger, booking: str, rev: int) -> None:

@@ -83,8 +83,14 @@ class Cabinet:
         return Reading(self.standing(door), self._readings[door].item)
 
     def serviceable(self, door: str) -> bool:
-        """Whether the door's board answers, and alone, so that it makes sense to ask it to open anything."""
-        board = self.of(door).latch.board
+        """Whether the door's board answers, and alone, so that it makes sense to ask it to open anything.
+
+        Of a door that the configuration has no more, the ledger may still hold a parcel: nothing opens it.
+        """
+        compartment = self.compartments.get(door)
+        if compartment is None:
+            return False
+        board = compartment.latch.board
         return board not in self._distrusted and not self._silent(board)
 
     def answers(self, board: int) -> bool:

@@ -33,6 +33,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     shut: frozenset[str] = frozenset()
     """Doors that the operator wants no deposit behind, or whose zone is not known to be at its temperature."""
     climate: Climate = Climate.AMBIENT
+    exchange: str = ""
+    """The parcel whose own code, voucher or command has asked for this: it is handed out once these are inside."""
 
 
 _AWAITED = (BookingState.EXPECTED, BookingState.STORED)
@@ -76,9 +78,10 @@ class Placing:
 
     def place(self, ledger: Ledger, asked: Asked, attempt: Attempt) -> str | Refusal:
         """``place``, with the doors as they are seen now."""
-        self._last = (attempt.session, asked)
-        asked = msgspec.structs.replace(asked, open=self._hours(), shut=self._shut())
-        return place(ledger, asked, self._look, attempt)
+        door = place(ledger, msgspec.structs.replace(asked, open=self._hours(), shut=self._shut()), self._look, attempt)
+        if not isinstance(door, Refusal):
+            self._last = (attempt.session, asked)
+        return door
 
     def asked_in(self, session: str) -> Asked | None:
         """What was last placed, if it was in this session."""
@@ -88,7 +91,7 @@ class Placing:
 def place(ledger: Ledger, asked: Asked, look: Look, attempt: Attempt) -> str | Refusal:
     """Choose and take a compartment and announce its pulse; the courier's own one again shortly after."""
     booked = [each for booking in asked.bookings if (each := ledger.booking(booking)) is not None]
-    if not _may_share(booked) or any(each.state not in _AWAITED for each in booked):
+    if not _may_share(asked, booked) or any(each.state not in _AWAITED for each in booked):
         return Refusal(Reason.BOOKING_REFUSED)
     asked = _as_booked(asked, booked)
     held = [found for booking in asked.bookings if (found := ledger.parcel(booking)) is not None]
@@ -98,7 +101,7 @@ def place(ledger: Ledger, asked: Asked, look: Look, attempt: Attempt) -> str | R
     if any(found.state not in PRESENT and found.state is not ParcelState.WITHDRAWN for found in held):
         return Refusal(Reason.BOOKING_REFUSED)
     for found in here:
-        settling.withdraw(ledger, found.parcel, found.door, attempt.session)
+        _give_up(ledger, found, attempt.session)
     if not asked.open:
         return Refusal(Reason.CLOSED)
     if ledger.live_codes() + len(asked.bookings) > MAX_CODES:
@@ -106,11 +109,14 @@ def place(ledger: Ledger, asked: Asked, look: Look, attempt: Attempt) -> str | R
     return _place_new(ledger, asked, look, attempt)
 
 
-def _may_share(booked: list[Booking]) -> bool:
-    """Those of different customers may not: whoever collects one parcel gets what lies beside it. Nor do those that
-    are kept at different temperatures.
+def _may_share(asked: Asked, booked: list[Booking]) -> bool:
+    """Those of different customers may not: whoever collects one parcel gets what lies beside it. So neither does
+    what a courier is to take along lie beside what a customer collects. Nor do those share that are kept at different
+    temperatures.
     """
-    return len({each.group for each in booked if each.group}) <= 1 and len({each.climate for each in booked}) <= 1
+    for_couriers = sum(not each.kind.collected_here for each in booked)
+    groups, climates = {each.group for each in booked if each.group}, {each.climate for each in booked}
+    return for_couriers in {0, len(asked.bookings)} and len(groups) <= 1 and len(climates) <= 1
 
 
 def _place_new(ledger: Ledger, asked: Asked, look: Look, attempt: Attempt) -> str | Refusal:
@@ -153,6 +159,13 @@ def _was_given_up(ledger: Ledger, by: Depositor, held: Parcel) -> bool:
     never_opened = last is not None and mine and last.ended and not last.opened
     first = held.state is ParcelState.DEPOSITING and not held.was_stored
     return first and never_opened and (held.courier, held.run) == (by.courier, by.run)
+
+
+def _give_up(ledger: Ledger, held: Parcel, session: str) -> None:
+    """Where one was not put in, nor were those beside it: whoever waited for the word would call them stored."""
+    for each in ledger.put_in_with(held.parcel):
+        if each.door == held.door:
+            settling.withdraw(ledger, each.parcel, each.door, session)
 
 
 def _place_again(ledger: Ledger, asked: Asked, here: list[Parcel], look: Look, attempt: Attempt) -> str | Refusal:

@@ -11,12 +11,13 @@ from locker.contract import Cause, Reason
 from locker.depositing import Asked, Placing
 from locker.ledger import Booking, Ledger
 from locker.parcel import PRESENT, ParcelState
-from locker.pickup_code import CodeRecord, Refusal
+from locker.pickup_code import BUSY_RETRY, CodeRecord, Refusal
 from locker.settling import Closed
 
 CUSTOMER = "customer"
 """Stands for the courier's id of whatever a customer has put in; the run is then the booking."""
 
+_OWN = (ParcelState.DEPOSITING, ParcelState.STORED)
 _STANDING = {
     BookingState.EXPECTED: ParcelState.STORED,
     BookingState.STORED: ParcelState.COLLECTED,
@@ -28,11 +29,12 @@ _STANDING = {
 def record_of(ledger: Ledger, booked: Booking) -> CodeRecord:
     """How things stand for whoever holds the drop code, in the words by which pickup codes are judged.
 
-    Soon after the deposit the code opens the own compartment again, as a courier's badge does.
+    Soon after the deposit the code opens the own compartment again, as a courier's badge does. It is used once the
+    parcel is anybody else's: its recipient's, or a courier's.
     """
     here = ledger.parcel(booked.booking)
     if here is not None and here.state in PRESENT:
-        state = here.state if here.state is ParcelState.STORED else ParcelState.DEPOSITING
+        state = here.state if here.state in _OWN else ParcelState.COLLECTED
         return CodeRecord(booked.booking, here.door, state)
     return CodeRecord(booked.booking, "", _STANDING[booked.state])
 
@@ -40,17 +42,22 @@ def record_of(ledger: Ledger, booked: Booking) -> CodeRecord:
 def take_in(
     ledger: Ledger, booked: Booking, placing: Placing, attempt: Attempt, *, exchange: str = ""
 ) -> str | Refusal:
-    """Choose a compartment for what the customer has brought, and announce its pulse."""
+    """Choose a compartment for what the customer has brought, and announce its pulse; ``exchange`` as in ``Asked``."""
     asked = Asked(
         by=Depositor(CUSTOMER, booked.booking),
         cause=Cause.DROP,
         bookings=(booked.booking,),
         size=Size(booked.size),
         low=booked.low,
+        exchange=exchange,
     )
     door = placing.place(ledger, asked, attempt)
     if isinstance(door, Refusal):
-        return Refusal(Reason.USED) if door.reason is Reason.BOOKING_REFUSED else door
+        if door.reason is not Reason.BOOKING_REFUSED:
+            return door
+        # Still awaited and yet refused: somebody is at its door, and an exchange goes on when that is shut.
+        awaited = booked.state is BookingState.EXPECTED
+        return Refusal(Reason.BUSY, BUSY_RETRY) if awaited else Refusal(Reason.USED)
     accepted = contract.DropAccepted(
         parcel=booked.booking, door=door, session=attempt.session, attempt=attempt.attempt, exchange=exchange
     )
@@ -68,11 +75,13 @@ def owed(ledger: Ledger, parcels: list[str]) -> tuple[Booking, str] | None:
     return None
 
 
-def handed_out_for(ledger: Ledger, closed: Closed) -> str:
-    """The parcel that is exchanged for what was just put in, "" for none."""
-    for each in closed.stored:
-        booked = ledger.exchanged_for(each)
-        here = None if booked is None else ledger.parcel(booked.booking)
-        if here is not None and here.state is ParcelState.STORED:
-            return here.parcel
-    return ""
+def handed_out_for(ledger: Ledger, closed: Closed, asked: Asked | None) -> str:
+    """The parcel that is exchanged for what was just put in, "" for none.
+
+    Only where it was asked for by what opens its own door. That something was given back proves nothing: a courier may
+    have brought it, or whoever was given the drop code.
+    """
+    if asked is None or not asked.exchange or not closed.stored:
+        return ""
+    here = ledger.parcel(asked.exchange)
+    return here.parcel if here is not None and here.state is ParcelState.STORED else ""

@@ -20,13 +20,11 @@ OWN: Final = frozenset({Cause.CODE, Cause.VOUCHER, Cause.RELEASE, Cause.GROUP})
 
 def rest_of(ledger: Ledger, closed: Closed, doors: Doors) -> str:
     """The group of which the customer at the closed door has more parcels here, "" where there are none."""
-    if closed.cause not in OWN:
+    if closed.cause not in OWN or closed.parcel not in closed.collected:
         return ""
-    for each in closed.collected:
-        booked = ledger.booking(each)
-        if booked is not None and booked.group and _waiting(ledger, booked.group, doors):
-            return booked.group
-    return ""
+    # That of the parcel which was asked for: what lay beside it may be another's, and proves nothing of the rest.
+    booked = ledger.booking(closed.parcel)
+    return booked.group if booked is not None and booked.group and _waiting(ledger, booked.group, doors) else ""
 
 
 def judge_next(ledger: Ledger, group: str, before: str, *, doors: Doors, attempt: Attempt) -> str | Refusal:

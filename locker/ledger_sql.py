@@ -91,6 +91,9 @@ class SqlLedger(SqlCodes, SqlDoors):
     def append(self, draft: Draft) -> None:
         self.transaction.append(draft)
 
+    def require(self, need: Need) -> None:
+        self.transaction.require(need)
+
     def running(self) -> float:
         return self._running.now()
 
@@ -171,8 +174,10 @@ class SqlLedger(SqlCodes, SqlDoors):
         )
 
     def move_parcel(self, parcel: str, before: ParcelState, after: ParcelState) -> bool:
+        # The last to go is the last to be forgotten, however long it lay here.
+        last = ", rowid = (SELECT max(rowid) + 1 FROM parcel)" if after.value in _GONE else ""
         changed = self._sql.execute(
-            "UPDATE parcel SET state = ? WHERE parcel = ? AND state = ?", (after.value, parcel, before.value)
+            f"UPDATE parcel SET state = ?{last} WHERE parcel = ? AND state = ?", (after.value, parcel, before.value)
         )
         return changed.rowcount == 1
 
@@ -219,10 +224,6 @@ class SqlLedger(SqlCodes, SqlDoors):
                climate) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
             (booking.booking, booking.state.value, *terms, *what),
         )
-
-    def exchanged_for(self, booking: str) -> Booking | None:
-        row = self._sql.execute(f"{_BOOKING} WHERE exchange = ?", (booking,)).fetchone()
-        return None if row is None else _booking_of(row)
 
     def bookings(self, state: BookingState) -> list[Booking]:
         rows = self._sql.execute(f"{_BOOKING} WHERE state = ? ORDER BY since", (state.value,))

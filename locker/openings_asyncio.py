@@ -51,7 +51,8 @@ RETRY_S = 1.0
 """Between two tries to keep what has already happened at a door, while the disk refuses."""
 NEXT_S = 120.0
 """The next door of a visit is opened without a new proof for so long: time to put a parcel down and turn round. Whoever
-begins anything else at this locker ends it earlier, so that no stranger is handed the rest."""
+begins anything else at this locker ends it earlier, so that no stranger is handed the rest. Where the door stood open
+until it was an alarm there is no next one: its customer has gone, and whoever shuts it is somebody else."""
 WORD_S = badges.OWN_DEPOSIT
 """A courier's deposit that ended unknown waits so long for the word whether the parcel is inside."""
 
@@ -154,8 +155,10 @@ class Openings:
             if isinstance(door, Refusal):
                 return door
             announced = ledger.unlocking(door)
-            # A code that asks for a parcel may first take one in.
+            # A code that asks for a parcel may first take one in, and that is no reason to use up the reserve.
             meant = purpose if announced is None else PURPOSES[announced.cause]
+            if meant is Purpose.DEPOSIT:
+                ledger.require(Need.DEPOSIT)
             return door, len(ledger.parcels_at(door)), meant
 
         try:
@@ -223,7 +226,7 @@ class Openings:
             closed = saying.told(ledger, view.door, view.session, word)
             return closed is not None, None if closed is None else self._follow(ledger, closed)
 
-        kept, offer = await self._keep_at(view.door, keep)
+        kept, offer = await self.keep(keep)  # no word moves a door: there is no new sight of it to keep
         if offer is not None:
             self.offer(view.session, offer)
         return kept
@@ -268,7 +271,8 @@ class Openings:
         closed, offer = await self._keep_at(door, settle)
         if closed.sealed and self._offline():
             self.sessions.note(closed.session, carry=" ".join(closed.sealed))
-        if offer is not None:
+        view = self.sessions.view(closed.session)
+        if offer is not None and view is not None and view.shut != "alarm":
             self.offer(closed.session, offer)
 
     def offer(self, session: str, offer: Offer) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 
+from edge.claims import refused
 from edge.clock import Clock
 from edge.errors import StoreFull, VerificationError
 from edge.voucher import Voucher
-from locker import announcing, depositing, dropping, grouping, saying, vouchers
+from locker import announcing, depositing, dropping, grouping, saying, settling, vouchers
 from locker.admission_asyncio import Admission
 from locker.announcing import PURPOSES, Attempt, Purpose
 from locker.badge import Badge, Role
@@ -29,8 +30,9 @@ from locker.desired import Wishes, utc
 from locker.door import Done, Happening
 from locker.issuing import Issue
 from locker.kiosk import Accepted, DoorView, FrontView, Refused, SessionView, ShownCode
+from locker.latch import Hook
 from locker.ledger import Ledger, Store
-from locker.openings_asyncio import Ended, Offer, Openings
+from locker.openings_asyncio import Choose, Ended, Offer, Openings
 from locker.pickup_code import CodeHasher, Refusal, parse
 from locker.sensors_asyncio import CabinetSensors
 from locker.sessions_asyncio import Sessions
@@ -133,7 +135,7 @@ class LockerService:
                 ledger, typed, hasher=self._readers.hasher, doors=self.door_facts(), attempt=attempt, confirm=confirm
             )
 
-        return await self.openings.open_one(Purpose.RELEASE, verdict)
+        return await self._hand_out(verdict)
 
     async def collect_by_voucher(self, voucher: str, confirm: bool) -> Accepted | Refused:  # noqa: FBT001 - the API's own word
         """A customer shows a signed QR; the right door opens. Neither a code nor a network is needed."""
@@ -147,7 +149,14 @@ class LockerService:
         def verdict(ledger: Ledger, attempt: Attempt) -> str | Refusal:
             return vouchers.judge_voucher(ledger, shown, doors=self.door_facts(), attempt=attempt, confirm=confirm)
 
-        return await self.openings.open_one(Purpose.RELEASE, verdict)
+        return await self._hand_out(verdict)
+
+    async def _hand_out(self, verdict: Choose) -> Accepted | Refused:
+        """What is brought, by a drop code or in exchange, may be too much for the disk when handing out is not."""
+        try:
+            return await self.openings.open_one(Purpose.RELEASE, verdict)
+        except StoreFull:
+            return Refused(Reason.OUT_OF_SERVICE)
 
     def _what_follows(self, ledger: Ledger, closed: Closed) -> Offer | None:
         """After a door: the customer's other parcels, or another compartment for what did not go in."""
@@ -219,7 +228,7 @@ class LockerService:
         """Another compartment for what did not go in; or what is handed out in exchange."""
         if closed.word in saying.ANOTHER:
             return self._another_door(closed)
-        parcel = dropping.handed_out_for(ledger, closed)
+        parcel = dropping.handed_out_for(ledger, closed, self._placing.asked_in(closed.session))
         doors = self.door_facts()
         if not parcel:
             return None
@@ -264,13 +273,17 @@ class LockerService:
     ) -> None:
         """An admitted command opens one door. ``take`` keeps the command in the transaction that announces the pulse.
 
-        Raises ``VerificationError`` (``busy``, ``capped``, ``no_such_door``): nothing was done. ``ended`` hears the
-        outcome; where it raises ``StoreError`` it hears it again.
+        Raises ``VerificationError`` (``busy``, ``capped``, ``no_such_door``; ``being_served`` where somebody is by
+        right at the open door): nothing was done. ``ended`` hears the outcome; where it raises ``StoreError`` it hears
+        it again.
         """
         if door not in self.cabinet.compartments:
             raise VerificationError("no_such_door", f"no door {door}", remedy="name a door of this locker")
 
         def admit(ledger: Ledger, attempt: Attempt) -> str:
+            if self.cabinet.standing(door) is Hook.OPEN and settling.being_served(ledger.parcels_at(door)):
+                # Another pulse moves nothing, and what the person there says would be forgotten with their attempt.
+                raise refused("being_served", f"{door} is open, and somebody is at it", "wait until they are through")
             announcing.charge_remote_opening(ledger)
             take(ledger)
             announced = msgspec.structs.replace(attempt, before=self.cabinet.standing(door))

@@ -36,8 +36,14 @@ class Sessions:
             self._remote = session
         self._put(SessionView(session, kind, door, SessionState.UNLOCKING, opened=False, count=count))
         while len(self._views) > KEPT:
-            oldest = next(iter(self._views))
-            del self._views[oldest], self._changed[oldest]
+            self._forget()
+
+    def _forget(self) -> None:
+        """The oldest that has ended, if any: of one whose door stands open for days its closing is yet to be told."""
+        ended = (session for session, view in self._views.items() if view.state is SessionState.ENDED)
+        oldest = next(ended, None) or next(iter(self._views))
+        del self._views[oldest]
+        self._changed.pop(oldest).set()  # whoever watches it is let go
 
     def current(self) -> SessionView | None:
         """The newest that a command has begun, while it goes on."""

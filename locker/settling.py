@@ -129,7 +129,8 @@ AT_AN_OPEN_DOOR: Final = frozenset({ParcelState.DEPOSITING, ParcelState.RELEASED
 class Closed(msgspec.Struct, frozen=True, kw_only=True):
     """What the closing of a door has completed.
 
-    ``session`` is "" and ``cause`` None where nobody had asked for the door. ``collected`` are the parcels whose
+    ``session`` and ``parcel`` are "" and ``cause`` None where nobody had asked for the door. ``parcel`` is the one that
+    it was opened for, ``collected`` are the parcels whose
     customer is through with them, ``stored`` those that lie here now, ``sealed`` the codes that were issued for what
     was put in. ``word`` is what was said.
     """
@@ -137,6 +138,7 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True):
     door: str
     session: str
     cause: Cause | None
+    parcel: str = ""
     word: Word = Word.NONE
     collected: tuple[str, ...] = ()
     stored: tuple[str, ...] = ()
@@ -177,6 +179,7 @@ def door_closed(
         door=door,
         session=session,
         cause=None if unlocking is None else unlocking.cause,
+        parcel="" if unlocking is None else unlocking.parcel,
         word=word,
         collected=tuple(each.parcel for each in released),
         stored=tuple(stored),
@@ -315,8 +318,13 @@ def _found_open(ledger: Ledger, door: str) -> None:
     """While nobody could look the door was opened: by those who are being served, or by a stranger."""
     here = ledger.parcels_at(door)
     tell(ledger, contract.DoorFoundOpen(door=door, parcel=_named(here, ledger.unlocking(door))))
-    if here and not any(each.state in AT_AN_OPEN_DOOR for each in here):
+    if here and not being_served(here):
         block(ledger, door, BlockCause.FORCED)
+
+
+def being_served(here: Iterable[Parcel]) -> bool:
+    """Whether somebody is by right at the open door behind which these lie."""
+    return any(each.state in AT_AN_OPEN_DOOR for each in here)
 
 
 def snapshot(ledger: Ledger, door: str, state: DoorState, reading: Reading) -> None:

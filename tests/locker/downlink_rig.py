@@ -101,6 +101,12 @@ class DownlinkRig(LockerRig):
         result = await self.hears(await self.clearing(door, parcel, also))
         return result.status.value, result.reason
 
+    async def open(self, door: str) -> tuple[str, str]:
+        """The operator opens a door from afar."""
+        claims = self.claims("open", door, {"door": door}, nonce=await self.nonce("open", door))
+        result = await self.hears(command.sign_command(claims, HUB))
+        return result.status.value, result.reason
+
     async def release(self, parcel: str, door: str, shown: str, *, subject: str = "") -> tuple[str, str]:
         """The hub asks for a parcel's door, for a customer who has sent the digits ``shown``."""
         about = subject or parcel

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from locker.contract import Reason, Word
-from locker.kiosk import Accepted, SessionKind, SessionState
+from locker.kiosk import Accepted, Refused, SessionKind, SessionState
 from locker.pickup_code import PickupCode
 from tests.locker.downlink_rig import DownlinkRig, downlink
 
@@ -158,6 +158,41 @@ async def test_an_exchange_gives_back_first_and_hands_out_then(rig: DownlinkRig)
     assert (rig.parcel("old"), rig.parcel("new")) == ("stored", "collected")
 
 
+async def test_who_brings_the_old_one_without_the_code_of_the_new_one_is_not_handed_the_new_one(
+    rig: DownlinkRig,
+) -> None:
+    """Neither a courier, nor whoever was given the drop code alone."""
+    drop = await expected(rig, "old", "return")
+    await rig.say("expect", "new", 1, size="S", hold_hours=72, exchange="old")
+    new_door = await rig.load("new")
+    brought = await opened(rig, drop)
+    await puts_in(rig, brought)
+    assert rig.view(brought).next == ""
+    by_courier = await expected(rig, "older", "return")
+    await rig.say("expect", "newer", 1, size="S", hold_hours=72, exchange="older")
+    await rig.load("newer")
+    accepted = await rig.deposit("older")
+    await rig.pass_time(1.0)
+    await puts_in(rig, accepted)
+    assert (rig.parcel("older"), rig.view(accepted).next) == ("stored", "")
+    assert await types(rig, by_courier) == "used"
+    get = await opened(rig, rig.codes["new"])  # nothing is owed any more
+    assert get.door == new_door
+    await takes(rig, get)
+
+
+async def test_a_return_is_not_put_beside_what_a_customer_collects(rig: DownlinkRig) -> None:
+    """Whoever collected the one would be handed the other, and it would count as collected."""
+    await expected(rig, "r1", "return")
+    await expected(rig, "r2", "return")
+    assert await rig.deposit("p1", "r1") == Refused(Reason.BOOKING_REFUSED)
+    both = await rig.deposit("r1", "r2")
+    assert isinstance(both, Accepted)
+    await rig.pass_time(1.0)
+    await puts_in(rig, both)
+    assert (rig.parcel("p1"), rig.parcel("r1"), rig.parcel("r2")) == ("none", "stored", "stored")
+
+
 async def test_who_gives_nothing_back_gets_nothing(rig: DownlinkRig) -> None:
     await expected(rig, "old", "return")
     await rig.say("expect", "new", 1, size="S", hold_hours=72, exchange="old")
@@ -195,6 +230,31 @@ async def test_a_cancelled_return_opens_nothing_and_a_reissued_one_has_a_new_cod
     assert await types(rig, first) == "no_such_code"
     assert await rig.say("cancel", "r1", 3) == DONE
     assert await types(rig, second) == "no_such_code"
+
+
+async def test_a_return_that_became_a_delivery_has_no_drop_code_any_more(rig: DownlinkRig) -> None:
+    code = await expected(rig, "r1", "return")
+    assert await rig.say("cancel", "r1", 2) == DONE
+    assert await rig.say("expect", "r1", 3, size="S", hold_hours=72) == DONE
+    assert await types(rig, code) == "no_such_code"
+    assert rig.bench.happened("pulse") == []
+
+
+async def test_the_code_of_an_exchange_is_not_called_used_while_the_old_one_is_being_put_in(rig: DownlinkRig) -> None:
+    await expected(rig, "old", "return")
+    await rig.say("expect", "new", 1, size="S", hold_hours=72, exchange="old")
+    await rig.load("new")
+    give = await opened(rig, rig.codes["new"])
+    assert await types(rig, rig.codes["new"]) == "busy"
+    await puts_in(rig, give)
+    assert rig.view(give).next == "collect"
+
+
+async def test_the_drop_code_of_what_is_to_go_elsewhere_is_used_and_not_busy_for_ever(rig: DownlinkRig) -> None:
+    code = await expected(rig, "r1", "return")
+    await puts_in(rig, await opened(rig, code))
+    assert await rig.say("redirect", "r1", 2, to="locker-8") == DONE
+    assert await types(rig, code) == "used"
 
 
 async def test_a_full_locker_says_so_and_keeps_the_code(rig: DownlinkRig) -> None:

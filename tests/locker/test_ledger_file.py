@@ -12,10 +12,10 @@ import msgspec
 import pytest
 
 from edge.schema_sql import migrate
-from locker.contract import Reason
+from locker.contract import Reason, Word
 from locker.kiosk import Accepted, Refused
 from locker.ledger_file import copy_paths, newest_copy, read_ledger
-from locker.ledger_sql import LOCKER_STEPS
+from locker.ledger_sql import LOCKER_STEPS, SqlLedger
 from tests.locker.rig import LockerRig, running
 
 
@@ -172,23 +172,37 @@ async def test_a_deposits_door_does_not_move_before_a_copy_knows_of_it(rig: Lock
     assert known == [True]
 
 
-async def test_copies_stay_small_over_years(rig: LockerRig) -> None:
-    def crowd(ledger: object) -> None:
-        sql = ledger.transaction.sql  # type: ignore[attr-defined]
-        sql.executemany(
-            "INSERT INTO parcel (parcel, door, state, courier, run, plain) VALUES (?, '01', 'collected', 'c', 'r', ?)",
-            [(f"old-{number}", number.to_bytes(32, "big")) for number in range(3000)],
-        )
-        ledger.forget_old()  # type: ignore[attr-defined]
+def _crowd(ledger: SqlLedger) -> None:
+    ledger.transaction.sql.executemany(
+        "INSERT INTO parcel (parcel, door, state, courier, run, plain) VALUES (?, '01', 'collected', 'c', 'r', ?)",
+        [(f"old-{number}", number.to_bytes(32, "big")) for number in range(3000)],
+    )
+    ledger.forget_old()
 
+
+async def test_copies_stay_small_over_years(rig: LockerRig) -> None:
     await rig.load("p1")
-    await rig.ledger_store.keep(crowd)
+    await rig.ledger_store.keep(_crowd)
     rig.upkeep.changed()
     await rig.upkeep.copied()
     assert max(path.stat().st_size for path in copy_paths(rig.database)) < 256 * 1024
     assert rig.rows("SELECT parcel FROM parcel WHERE parcel = 'old-2999'")
     await rig.accepted("p1")
     await rig.pass_time(1.0)
+
+
+async def test_who_has_just_collected_is_not_forgotten_for_those_who_came_after_their_parcel(rig: LockerRig) -> None:
+    """It lay here while 3000 others came and went. Its code is *used*, and what is said of it at the door is heard."""
+    door = await rig.load("p1")
+    await rig.ledger_store.keep(_crowd)
+    accepted = await rig.accepted("p1")
+    await rig.pass_time(1.0)
+    rig.bench.shut(door)
+    await rig.pass_time(1.0)
+    await rig.ledger_store.keep(lambda ledger: ledger.forget_old())
+    assert await rig.refused("p1") == "used"
+    await rig.service.end(accepted.session, Word.WRONG_LEFT)
+    assert (rig.parcel("p1"), rig.compartment(door)) == ("claimed", "occupied")
 
 
 def test_the_copy_of_a_busy_locker_stays_small() -> None:

@@ -69,6 +69,16 @@ async def test_a_voucher_leads_on_too_and_a_jam_on_the_way_burns_nothing(rig: Do
     await taken_out(rig, await rig.accepted("b2"))
 
 
+async def test_a_code_leads_to_no_parcels_of_the_customer_whose_parcel_lay_beside(rig: DownlinkRig) -> None:
+    """One scan-in has put a parcel of nobody known beside Anna's: its code opens that door, and no other of hers."""
+    for each in ("b1", "b2"):
+        assert await rig.say("expect", each, 1, size="S", hold_hours=24, group="anna") == ("done", "")
+    await rig.load("b1", "walk-in")
+    await rig.load("b2")
+    assert (await taken_out(rig, await rig.accepted("walk-in"))).next == ""
+    assert (rig.parcel("b1"), rig.parcel("b2")) == ("collected", "stored")
+
+
 async def test_nobody_is_led_on_who_was_not_just_there(rig: DownlinkRig) -> None:
     """Not after two minutes, not after somebody else has begun, not twice, and not after a restart."""
     refused = Refused(Reason.NOT_HERE)
@@ -96,6 +106,31 @@ async def test_what_has_run_out_or_is_in_doubt_is_left_to_its_own_code(rig: Down
     await booked(rig, "b2")
     await rig.store.write(lambda ledger: ledger.set_expiry("b2", rig.clock.wall() - 1))
     assert (await taken_out(rig, await rig.accepted("b1"))).next == ""
+
+
+async def test_a_door_that_the_configuration_has_no_more_keeps_nobody_from_the_others(rig: DownlinkRig) -> None:
+    """The rest of the group lies behind it: the process may not die of that each time the first door is shut."""
+    await booked(rig, "b1")
+    gone = await booked(rig, "b2")
+    await rig.crash()
+    rig.compartments = [each for each in rig.compartments if each.door != gone]
+    await rig.start()
+    assert (await taken_out(rig, await rig.accepted("b1"))).next == ""
+    assert (rig.parcel("b1"), rig.parcel("b2")) == ("collected", "stored")
+    assert await rig.refused("b2") == "out_of_service"
+
+
+async def test_who_shuts_a_door_that_was_left_open_is_not_handed_the_rest(rig: DownlinkRig) -> None:
+    await booked(rig, "b1")
+    await booked(rig, "b2")
+    first = await rig.accepted("b1")
+    await rig.pass_time(1.0)
+    rig.step = 1.0
+    await rig.pass_time(300.0)
+    assert rig.view(first).shut == "alarm"
+    assert (await taken_out(rig, first)).next == ""
+    assert await rig.service.next(first.session) == Refused(Reason.NOT_HERE)
+    assert (rig.parcel("b1"), rig.parcel("b2")) == ("collected", "stored")
 
 
 async def test_a_door_left_open_is_shown_to_whoever_stands_there(rig: DownlinkRig) -> None:

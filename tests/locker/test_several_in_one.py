@@ -116,6 +116,23 @@ async def test_a_deposit_of_several_that_jams_puts_none_of_them_inside_and_anoth
     assert states(rig) == {"stored"}
 
 
+async def test_who_takes_one_of_several_elsewhere_has_put_in_none_of_them(rig: DownlinkRig) -> None:
+    """Nobody saw the door open, and its courier asks for another: no customer is told of what they hold in hand."""
+    rig.bench.mute.add(0)
+    given_up = await begun(rig, *TOGETHER)
+    await rig.pass_time(5.0)
+    assert rig.view(given_up).state is SessionState.UNKNOWN
+    rig.bench.shut(given_up.door)
+    rig.bench.mute.clear()
+    await rig.pass_time(2.0)
+    assert await rig.load("p1") != given_up.door
+    assert states(rig, "p2", "p3") == {"withdrawn"}
+    await rig.pass_time(130.0)
+    assert states(rig, "p2", "p3") == {"withdrawn"}
+    assert await rig.load("p2", "p3") != given_up.door
+    assert states(rig) == {"stored"}
+
+
 async def test_what_is_put_behind_a_door_that_gave_way_late_is_all_remembered(rig: DownlinkRig) -> None:
     rig.bench.ailment("01").stuck = 2
     rig.bench.ailment("01").swing = 4.0

@@ -68,6 +68,21 @@ async def test_the_word_outlives_a_crash_before_the_door_is_shut(rig: DownlinkRi
     assert (rig.parcel("b1"), rig.parcel("b2"), rig.compartment(door)) == ("claimed", "claimed", "occupied")
 
 
+async def test_who_is_at_an_open_door_is_not_made_forgotten_by_a_command_for_it(rig: DownlinkRig) -> None:
+    """What they say of the parcel counts, and the compartment is not blocked by a pulse that could move nothing."""
+    door = await rig.load("b1")
+    accepted = await opened(rig, "b1")
+    await rig.service.end(accepted.session, Word.WRONG_LEFT)
+    pulses = len(rig.bench.happened("pulse"))
+    assert await rig.open(door) == ("rejected", "being_served")
+    await shut(rig, door, takes=False)
+    assert (rig.parcel("b1"), rig.compartment(door), claims(rig)) == ("claimed", "occupied", [("b1", True)])
+    assert len(rig.bench.happened("pulse")) == pulses
+    assert (await rig.open(door))[0] == "accepted"
+    await rig.pass_time(1.0)
+    await shut(rig, door, takes=False)
+
+
 async def test_a_damaged_parcel_that_is_taken_along_is_collected_and_told(rig: DownlinkRig) -> None:
     door = await rig.load("b1")
     accepted = await opened(rig, "b1")

@@ -41,6 +41,16 @@ async def went_on(rig: LockerRig, session: str) -> Accepted:
     return answer
 
 
+async def test_a_word_that_a_page_repeats_for_ever_is_written_once(rig: LockerRig) -> None:
+    accepted = await opened(rig, "p1")
+    await rig.service.end(accepted.session, Word.EMPTY)
+    written = rig.rows("SELECT count(*) FROM event")
+    for _ in range(3):
+        await rig.service.end(accepted.session, Word.EMPTY)
+    assert rig.rows("SELECT count(*) FROM event") == written
+    await shut(rig, accepted.door)
+
+
 async def test_a_parcel_that_does_not_fit_goes_into_the_next_larger_one(rig: LockerRig) -> None:
     first = await opened(rig, "p1")
     await rig.service.end(first.session, Word.DOES_NOT_FIT)
