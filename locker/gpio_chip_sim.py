@@ -19,7 +19,11 @@ class SimChip(MockFactory):  # type: ignore[misc]  # gpiozero ships no types
     def __init__(self, path: Path) -> None:
         super().__init__(pin_class=SimPin)
         self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._connection.connect(str(path))
+        try:
+            self._connection.connect(str(path))
+        except OSError:
+            self._connection.close()
+            raise
         self._lines = self._connection.makefile("rw")
 
     def ask(self, do: str, pin: SimPin, **more: object) -> int:
