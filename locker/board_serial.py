@@ -192,15 +192,14 @@ class SerialBoards:
             return True
         if now < self._unfit_until.get(board, 0.0):
             return False
-        if now < self._coil_off_at:
+        if self._driving():
             return True
         try:
-            if board not in self._calmed:
-                await self._say(codec.calm(board))
+            if board not in self._calmed and await self._amend(codec.calm(board)):
                 self._calmed.add(board)
             for query in codec.ask_set_up(board):
                 if not await self._amended(query, board):
-                    return False
+                    return self._driving()
         except DeviceError:
             self.counters.device_errors += 1
             return False
@@ -215,15 +214,29 @@ class SerialBoards:
                 return False
             if not told.amends:
                 return True
-            _log.warning("bus.board_amended", board=board, frames=len(told.amends))
             for frame in told.amends:
-                await self._say(frame)
+                if not await self._amend(frame):
+                    return False
                 self.counters.amends += 1
+            _log.warning("bus.board_amended", board=board, frames=len(told.amends))
         self.counters.unfit += 1
         self._unfit_until[board] = self._clock.mono() + AMEND_AGAIN
         remedy = "set it with its maker's tool: every relay off, and obeying the bus alone"
         _log.error("bus.board_unfit", board=board, remedy=remedy)
         return False
+
+    async def _amend(self, frame: bytes) -> bool:
+        """Whether ``frame`` was sent: not while a pulse of ours is given, which it might end."""
+        async with self._quiet_turn():
+            if self._driving():
+                return False
+            await self._write(frame)
+            self._settle()
+        return True
+
+    def _driving(self) -> bool:
+        """Whether a coil may be on because we said so."""
+        return self._clock.mono() < self._coil_off_at
 
     async def _say(self, frame: bytes) -> None:
         """Send what a board confirms, if at all, in a way that proves nothing."""

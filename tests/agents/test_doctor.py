@@ -103,7 +103,7 @@ class Patient:
         sql = sqlite3.connect(self.site.database, isolation_level=None)
         migrate(sql, LOCKER_STEPS)
         for door, state in doors.items():
-            sql.execute("INSERT INTO compartment VALUES (?, ?, 0)", (door.removeprefix("d"), state))
+            sql.execute("INSERT INTO compartment (door, state, uses) VALUES (?, ?, 0)", (door.removeprefix("d"), state))
             if state == "occupied":
                 sql.execute(
                     "INSERT INTO parcel (parcel, door, state, courier, run) VALUES ('p', ?, 'stored', 'c', 'r')",
@@ -323,7 +323,7 @@ def _copy(database: Path, states: dict[str, str]) -> Copy:
     kept = read_ledger(sql, 1)
     sql.close()
     compartments = kept.tables["compartment"]
-    rows = [[door, states.get(door, state), uses] for door, state, uses in compartments.rows]
+    rows = [[door, states.get(door, state), *rest] for door, state, *rest in compartments.rows]
     kept.tables["compartment"] = msgspec.structs.replace(compartments, rows=rows)
     return kept
 

@@ -12,6 +12,7 @@ from edge.clock_sim import ManualClock
 from edge.errors import ConfigError, DeviceError, DeviceMissing
 from locker.board import BusTiming
 from locker.board_serial import SerialBoards
+from locker.boards import modbus_relay
 from locker.boards.kerong import Codec, Wiring
 from locker.latch import Hook, Latch, LockBoards, Reading
 from tests.locker.boards_rig import QUICK, SHUT, UNKNOWN
@@ -205,3 +206,28 @@ def test_the_bus_is_what_the_latch_port_asks_for() -> None:
     """Checked by the type checker, line by line of the protocol; here only that it can be built without a device."""
     bus: LockBoards = silent_bus(ManualClock())[0]
     assert bus is not None
+
+
+async def test_a_pulse_between_two_questions_to_a_relay_board_is_not_cut_short() -> None:
+    """The board comes back from a silence and is asked for its relays; meanwhile a customer's door is pulsed."""
+    clock = ManualClock()
+    asked = modbus_relay.ask_relays(1, 8)
+    on = bytes.fromhex("01 01 01 01 90 48")
+
+    def answer(frame: bytes) -> bytes | None:
+        return on if frame == asked and any(each == flash for _, each in line.written) else None
+
+    line = ScriptedLine(clock, answer)
+    flash = modbus_relay.flash(1, 0, 0.3)
+    codec = modbus_relay.Codec({0: modbus_relay.Wiring(1, closed_bit=1)})
+    boards = SerialBoards(line, clock, codec, BusTiming(answer=0.05, late=0.02, settle=0.02))
+    reading = asyncio.ensure_future(boards.readings(0))
+    while asked not in [frame for _, frame in line.written]:  # silent as yet
+        await clock.advance(0.01)
+    await asyncio.gather(boards.pulse(Latch(0, 0)), clock.advance(0.2))
+    for _ in range(100):
+        await clock.advance(0.02)
+    await reading
+    after = [frame for _, frame in line.written][[frame for _, frame in line.written].index(flash) :]
+    assert asked in after, "it is asked again, and says that a relay is on: ours"
+    assert modbus_relay.all_off(1) not in after
