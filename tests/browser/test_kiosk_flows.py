@@ -249,7 +249,7 @@ class TestComfort:
         await kiosk.desk.move("s1", S.CLOSED)
         await key(page, "Finish")
         await expect(page.locator(".kiosk.large")).to_be_visible()
-        await page.clock.run_for(61_000)
+        await page.clock.fast_forward(61_000)
         await expect(page.locator(".kiosk.large")).to_have_count(0)
 
     async def test_whoever_needs_time_gets_ten_times_as_much(self, kiosk: Kiosk, open_page: OpenPage) -> None:

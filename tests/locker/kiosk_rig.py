@@ -50,7 +50,7 @@ class ScriptedDesk:
     kind: SessionKind = SessionKind.COLLECT
     """What a code asks for: the customer's parcel, or room for one that the customer brings."""
     door_views: list[DoorView] = field(default_factory=lambda: [*DOORS])
-    front_view: FrontView = FrontView(0, 0)
+    front_view: FrontView = field(default_factory=lambda: FrontView(900, 1600))
     spoken: tuple[str, ...] = ()
     asked: list[tuple[object, ...]] = field(default_factory=list)
     views: dict[str, SessionView] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class ScriptedDesk:
     def begin_anew(self, doors: list[DoorView]) -> None:
         """Forget what was scripted and asked, as for a page that is opened for the first time."""
         self.answer, self.later, self.kind = Accepted("s1", "A1"), [], SessionKind.COLLECT
-        self.door_views, self.front_view = doors, FrontView(0, 0)
+        self.door_views, self.front_view = doors, FrontView(900, 1600)
         self.remote = None
         self.asked.clear()
         self.views.clear()

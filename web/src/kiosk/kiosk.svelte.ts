@@ -361,11 +361,11 @@ class Kiosk {
     const screen = this.screen;
     if (this.now - this.touched >= this.patience()) this.home();
     else if (screen.at === 'refused' && screen.until && this.now >= screen.until) this.again();
-    if (screen === START && this.now - this.touched >= RESET_MS) {
+    const idle = screen.at === 'code' && !screen.digits;
+    if (idle && this.now - this.touched >= RESET_MS * (comforts.on('slow') ? SLOWER : 1)) {
       this.language = this.mainLanguage;
       comforts.reset();
     }
-    const idle = screen.at === 'code' && !screen.digits;
     if (idle && this.now - this.lookedAt >= CURRENT_MS) void this.look();
     const watching = idle || screen.at === 'gone' || screen.at === 'notPaired';
     if (watching && this.now - this.checkedAt >= HEALTH_MS) void this.check();
