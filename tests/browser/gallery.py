@@ -10,6 +10,7 @@ from playwright.async_api import Page, expect
 from locker.compartment import Place
 from locker.contract import DoorState, Reason
 from locker.kiosk import Accepted, DoorView, FrontView, Refused, SessionKind, SessionState
+from tests.browser.staff_script import ScriptedStaff
 from tests.locker.kiosk_rig import ScriptedDesk
 
 CODE = "123456785"
@@ -93,6 +94,38 @@ async def deposit(page: Page, *, size: str = "M") -> None:
     await page.keyboard.press("Enter")
     await page.locator(".sizes button", has=page.locator(f".box.{size}")).click()
     await page.locator("button[type=submit]").click()
+
+
+async def come_in(page: Page) -> None:
+    """Staff, by a scanner that types and a keyboard: badge and PIN."""
+    await at(page, "code")
+    await page.locator(".dock button").last.click()
+    await page.keyboard.insert_text(BADGE)
+    await page.keyboard.press("Enter")
+    await page.keyboard.type("24681357")
+    await page.keyboard.press("Enter")
+
+
+def _visit(role: str, *tasks: tuple[str, str], press: str = "", closed: bool = False, refusal: str = "") -> Step:
+    """Staff have come, and press ``press``; the door that this opens is shut again."""
+
+    async def reach(page: Page, desk: ScriptedDesk) -> None:
+        staff = ScriptedStaff(desk, role, [{"door": door, "what": what} for door, what in tasks], door=tasks[0][0])
+        await staff.stand_in(page)
+        desk.door_views, _ = cabinet(4)
+        await page.reload()
+        await come_in(page)
+        await at(page, "staff")
+        staff.refusal = refusal
+        for key_ in press:
+            await page.keyboard.press(key_)
+        if closed:
+            await at(page, "door")
+            await desk.move(staff.last(), SessionState.OPEN)
+            await desk.move(staff.last(), SessionState.CLOSED)
+            await at(page, "staff")
+
+    return reach
 
 
 async def _code(page: Page, desk: ScriptedDesk) -> None:
@@ -308,6 +341,16 @@ SCREENS: dict[str, Step] = {
     "not-empty": _said(2, courier=True),
     "next-another": _said(2, S.CLOSED, courier=True),
     "courier-will-not-close": _said(3, courier=True),
+    "staff-courier": _visit("courier", ("B2", "return"), ("B3", "expired"), ("C1", "redirected")),
+    "staff-service": _visit("service", ("10", "unknown"), ("A1", "will_not_close")),
+    "staff-door": _visit("service", ("10", "staff"), press="1"),
+    "staff-audit": _visit("audit", *((f"{door}1", "look") for door in range(9))),
+    "staff-found": _visit("audit", ("A1", "look"), press="2", closed=True),
+    "staff-parcel-inside": _visit("service", ("10", "unknown"), press="11", refusal="parcel_inside"),
+    "staff-look-first": _visit("service", ("10", "unknown"), press="13", refusal="look_first"),
+    "staff-door-open": _visit("service", ("10", "unknown"), press="13", refusal="door_open"),
+    "staff-item-seen": _visit("service", ("10", "unknown"), press="13", refusal="item_seen"),
+    "staff-over": _visit("service", ("10", "unknown"), press="11", refusal="no_such_visit"),
     "carry": _carried(1),
     "carry-several": _carried(4),
     "courier-stored": _session(S.OPEN, S.CLOSED, courier=True),

@@ -76,7 +76,7 @@ LOOK = """async ([modes, reach]) => {
 }""".replace("faults(", f"({FAULTS})(").replace("serious(", f"({AXE})(")
 """Everything at once, because each question to a browser takes longer than its answer."""
 
-STAFF_ALONE = {"courier-badge", "courier-booking", "courier-size"}
+STAFF_ALONE = {"courier-badge", "courier-booking", "courier-size", "staff-service"}
 """Screens with more keys than half a display holds. Staff work standing, or with a scanner."""
 
 

@@ -4,7 +4,7 @@ export type SessionState = 'unlocking' | 'open' | 'jammed' | 'unknown' | 'closed
 
 export interface SessionView {
   session: string;
-  kind: 'collect' | 'deposit' | 'look';
+  kind: 'collect' | 'deposit' | 'look' | 'recall';
   door: string;
   state: SessionState;
   opened: boolean;
@@ -61,7 +61,7 @@ export type Verdict = Accepted | Refusal;
 
 export type Role = 'courier' | 'service' | 'audit';
 
-/** One thing that staff have to do here; `what` is a word that the language files know. */
+/** One thing that staff have to do at a door; `what` is a word that the language files know. */
 export interface Task {
   door: string;
   what: string;
@@ -186,6 +186,11 @@ export async function enter(badge: string, pin: string): Promise<Visit | Refusal
   return status === 404 && (data as Refusal).reason === 'not_found' ? null : (data as Visit | Refusal);
 }
 
+/** The visit as it stands, or why it is over. */
+export async function look(visit: string): Promise<Visit | Refusal> {
+  return (await call('GET', `/api/staff/${visit}`)).data as Visit | Refusal;
+}
+
 /** Staff do something that opens no door; the visit as it then stands. */
 export async function act(visit: string, what: Act): Promise<Visit | Refusal> {
   return (await staffCall(visit, what)).data as Visit | Refusal;
@@ -213,7 +218,8 @@ export type Word =
   | 'not_empty'
   | 'will_not_close'
   | 'wrong_taken'
-  | 'wrong_left';
+  | 'wrong_left'
+  | 'missing';
 
 /** Tell the locker that the person is through with a session, or what is wrong. */
 export async function end(session: string, word: Word): Promise<void> {

@@ -16,7 +16,6 @@ import {
   START,
   WARN_MS,
   warned,
-  without,
   type CourierScreen,
   type DoneScreen,
   type DoorScreen,
@@ -234,8 +233,7 @@ class Kiosk {
       return this.ask({ kind: 'staff', visit: visit.visit.visit, act });
     await this.turn(() => api.act(visit.visit.visit, act), (answer) => {
       if ('reason' in answer) return this.refuse(answer, { kind: 'staff', visit: visit.visit.visit, act });
-      const tasks = answer?.tasks ?? without(visit.visit, visit.door);
-      this.staff({ ...visit, visit: { ...visit.visit, tasks }, door: '', asks: false });
+      this.staff({ ...visit, visit: answer, door: '', asks: false });
     });
   }
 
@@ -287,6 +285,7 @@ class Kiosk {
   }
 
   private refuse({ reason, retry_after }: api.Refusal, asked: Ask): void {
+    if (reason === 'no_such_visit') this.visit = null;
     const until = retry_after === null ? 0 : Date.now() + retry_after * 1000;
     if (asked.kind === 'collect' && reason === 'typo') this.show({ at: 'code', digits: asked.code, hint: 'typo' });
     else if (asked.kind === 'collect' && reason === 'extension_needed')
@@ -329,9 +328,15 @@ class Kiosk {
     const done: DoneScreen = { ...screen, at: 'done', kind: ending(view, screen.word), view, telling: false };
     const { visit } = this;
     if (!visit || screen.asked.kind !== 'staff' || done.kind === 'broken') return this.show(done);
-    const audited = visit.visit.role === 'audit';
-    const tasks = audited ? visit.visit.tasks : without(visit.visit, view.door);
-    this.staff({ ...visit, visit: { ...visit.visit, tasks }, door: audited ? view.door : '', asks: audited });
+    void this.resume(visit, screen.asked.act.act === 'next' ? view.door : '');
+  }
+
+  /** A door of a visit is shut: what is left to do, and of a door of an audit what lay behind it. */
+  private async resume(visit: StaffScreen, door: string): Promise<void> {
+    await this.turn(() => api.look(visit.visit.visit), (answer) => {
+      if ('reason' in answer) this.home();
+      else this.staff({ ...visit, visit: answer, door, asks: door !== '' });
+    });
   }
 
   /** Stop following a door; one that is stuck or unseen is given up, so that the next person is not `busy`. */

@@ -1,6 +1,6 @@
 // The screens there are, and for how long each is left alone.
 
-import type { Ask, SessionView, Size, Task, Visit, Word } from './api';
+import type { Ask, SessionView, Size, Visit, Word } from './api';
 
 export const CODE_DIGITS = 9; // eight and the check digit
 export const EXTENSION_DIGITS = 4;
@@ -98,14 +98,9 @@ export function codeAsk(digits: string): Ask {
 
 export function ending(view: SessionView, word: Word): Ending {
   if (word === 'will_not_close') return 'broken';
-  if (view.kind === 'look') return 'looked';
+  if (view.kind === 'look' || view.kind === 'recall') return 'looked';
   if (view.kind === 'collect') return word.startsWith('wrong') ? 'claimed' : 'taken';
   return word === '' ? 'stored' : 'nothingStored';
-}
-
-/** What is left to do on a visit once `door` is done with. */
-export function without(visit: Visit, door: string): Task[] {
-  return visit.tasks.filter((task) => task.door !== door);
 }
 
 /** Another parcel of a visit lies behind this door: what the visit was begun with does not open it. */

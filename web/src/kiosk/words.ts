@@ -72,7 +72,13 @@ export interface Words {
     too_early: Note;
     superseded: Note;
     not_here: Note;
-    occupied: Note;
+    recalled: Note;
+    nothing_due: Note;
+    parcel_inside: Note;
+    look_first: Note;
+    door_open: Note;
+    item_seen: Note;
+    no_such_visit: Note;
     trouble: Note;
   };
   confirm: { yes: string; no: string };
@@ -83,6 +89,7 @@ export interface Words {
     take: string;
     put: string;
     look: string;
+    takeOut: string;
     count: (parcels: number) => string;
     /** The way to what is wrong with a door or a parcel, and what that may be. */
     wrong: string;
