@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+from starlette.routing import Route
 
 from edge.clock import Clock
 from edge.clock_sim import ManualClock
@@ -171,6 +172,7 @@ async def served(
     limits: KioskLimits | None = None,
     inputs: Inputs | None = None,
     staff: Staff | None = None,
+    page: Sequence[Route] = (),
     port: int = 0,
 ) -> AsyncIterator[str]:
     """The kiosk's server on a free port of the loopback (or on ``port``); gives its ``host:port``."""
@@ -178,7 +180,15 @@ async def served(
     host = f"127.0.0.1:{listener.getsockname()[1]}"
     hosts, clock = frozenset({host}), clock or ManualClock()
     app = build_kiosk(
-        desk, token=TOKEN, static=static, hosts=hosts, clock=clock, limits=limits, inputs=inputs, staff=staff
+        desk,
+        token=TOKEN,
+        static=static,
+        hosts=hosts,
+        clock=clock,
+        limits=limits,
+        inputs=inputs,
+        staff=staff,
+        page=page,
     )
     serving = asyncio.create_task(serve_kiosk(app, listener))
     try:

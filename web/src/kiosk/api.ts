@@ -157,11 +157,9 @@ export interface Told {
   doors: DoorView[];
   languages: string[];
   front: Front;
-  /** Whether the locker can read its screen out. */
-  speech: boolean;
 }
 
-const UNTOLD: Told = { doors: [], languages: [], front: { width_mm: 0, height_mm: 0, screen: null }, speech: false };
+const UNTOLD: Told = { doors: [], languages: [], front: { width_mm: 0, height_mm: 0, screen: null } };
 
 /** Every door, and the languages that the screen may speak; none of them: all that it can. */
 export async function doors(): Promise<Told> {
@@ -203,6 +201,12 @@ function staffCall(visit: string, { act, ...fields }: Act): Promise<{ status: nu
 /** The page is drawn and its thread runs. Nobody waits for the answer. */
 export function alive(frame: number): void {
   call('POST', '/api/alive', { frame }).catch(() => {});
+}
+
+/** The languages in which the locker can read its screen out. */
+export async function voices(): Promise<string[]> {
+  const { status, data } = await call('GET', '/api/speak');
+  return status === 200 ? (data as { languages: string[] }).languages : [];
 }
 
 /** Have a screen read out: `text` to everybody, or `personal` in its place to whoever wears the headphones. */

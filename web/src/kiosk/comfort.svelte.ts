@@ -8,10 +8,10 @@ export const SLOWER = 10;
 
 class Comforts {
   private chosen = $state.raw<ReadonlySet<Comfort>>(new Set());
-  /** Whether the locker can read its screen out. */
-  speaks = $state(false);
+  /** Languages in which the locker can read its screen out. */
+  voices = $state.raw<string[]>([]);
 
-  readonly offered: Comfort[] = $derived(COMFORTS.filter((each) => each !== 'speech' || this.speaks));
+  readonly offered: Comfort[] = $derived(COMFORTS.filter((each) => each !== 'speech' || this.voices.length > 0));
 
   on(which: Comfort): boolean {
     return this.chosen.has(which);

@@ -30,6 +30,7 @@ class Locker {
   }
 
   private missed = 0;
+  private met = false;
 
   /** Ask it how it stands; `late` is one missed answer, which says nothing yet. */
   async ask(): Promise<'well' | 'late' | 'gone' | 'notPaired'> {
@@ -38,7 +39,8 @@ class Locker {
       this.doors = told.doors;
       this.front = told.front;
       this.languages = told.languages;
-      comforts.speaks = told.speech;
+      if (!this.met) comforts.voices = await api.voices();
+      this.met = true;
       this.shown = await api.shown();
       this.missed = 0;
       return 'well';
