@@ -2,13 +2,14 @@
 
 import type { Key, Scan } from './api';
 import { kiosk } from './kiosk.svelte';
+import { typing } from './screen';
 
 /** A key of any keyboard or keypad, by the names that a browser gives them. */
 export function pressed(key: string, on: EventTarget | null): void {
   if (key === 'Escape') kiosk.back();
   else if (on instanceof HTMLInputElement) return;
   else if (/^\d$/.test(key)) {
-    if (kiosk.typing) kiosk.type(key);
+    if (typing(kiosk.screen)) kiosk.type(key);
     else choose(Number(key));
   } else if (key === 'Backspace') kiosk.erase();
   else if (key === 'Enter' && !(on instanceof HTMLButtonElement)) kiosk.enter();

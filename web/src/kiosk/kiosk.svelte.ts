@@ -5,15 +5,15 @@ import type { Act, Ask, Scan, SessionView, Size, Verdict, Word } from './api';
 import { comforts, SLOWER } from './comfort.svelte';
 import { locker } from './locker.svelte';
 import {
-  CODE_DIGITS,
   codeAsk,
+  complete,
   COURIER_STEPS,
   ending,
-  EXTENSION_DIGITS,
+  erased,
   origin,
   patience,
-  PIN_DIGITS,
   START,
+  typed,
   WARN_MS,
   warned,
   type CourierScreen,
@@ -87,24 +87,11 @@ class Kiosk {
   }
 
   type(digit: string): void {
-    const screen = this.screen;
-    if (screen.at === 'code' && screen.digits.length < CODE_DIGITS)
-      this.screen = { at: 'code', digits: screen.digits + digit, hint: '' };
-    else if (screen.at === 'extension' && screen.digits.length < EXTENSION_DIGITS)
-      this.screen = { ...screen, digits: screen.digits + digit };
-    else if (screen.at === 'courier' && screen.step === 'pin' && screen.pin.length < PIN_DIGITS.most)
-      this.screen = { ...screen, pin: screen.pin + digit };
-    else if (screen.at === 'courier' && screen.step === 'booking')
-      this.screen = { ...screen, booking: screen.booking + digit };
+    this.screen = typed(this.screen, digit);
   }
 
   erase(): void {
-    const screen = this.screen;
-    if (screen.at === 'code') this.screen = { at: 'code', digits: screen.digits.slice(0, -1), hint: '' };
-    else if (screen.at === 'extension') this.screen = { ...screen, digits: screen.digits.slice(0, -1) };
-    else if (screen.at === 'courier' && screen.step === 'pin') this.screen = { ...screen, pin: screen.pin.slice(0, -1) };
-    else if (screen.at === 'courier' && screen.step === 'booking')
-      this.screen = { ...screen, booking: screen.booking.slice(0, -1) };
+    this.screen = erased(this.screen);
   }
 
   /** The key that goes on: open, next. Does nothing until what the screen asks for is complete. */
@@ -116,19 +103,8 @@ class Kiosk {
     else if (screen.at === 'courier') this.nextStep(screen);
   }
 
-  /** Whether digits are typed here, and do not choose. */
-  get typing(): boolean {
-    const { screen } = this;
-    return ['code', 'extension'].includes(screen.at) || (screen.at === 'courier' && ['pin', 'booking'].includes(screen.step));
-  }
-
   ready(): boolean {
-    const screen = this.screen;
-    if (screen.at === 'code') return screen.digits.length === CODE_DIGITS;
-    if (screen.at === 'extension') return screen.digits.length === EXTENSION_DIGITS;
-    if (screen.at !== 'courier') return false;
-    if (screen.step === 'pin') return screen.pin.length >= PIN_DIGITS.least;
-    return screen[screen.step].trim() !== '';
+    return complete(this.screen);
   }
 
   courier(badge = ''): void {

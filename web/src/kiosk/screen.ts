@@ -107,3 +107,38 @@ export function ending(view: SessionView, word: Word): Ending {
 export function itsOwnCode({ asked, view }: DoorScreen): boolean {
   return asked.kind === 'next' && asked.after === 'collect' && view.kind === 'collect';
 }
+
+/** Whether digits are typed here, and do not choose. */
+export function typing(screen: Screen): boolean {
+  return ['code', 'extension'].includes(screen.at) || (screen.at === 'courier' && ['pin', 'booking'].includes(screen.step));
+}
+
+/** The screen with one digit more, where it takes one. */
+export function typed(screen: Screen, digit: string): Screen {
+  if (screen.at === 'code' && screen.digits.length < CODE_DIGITS)
+    return { at: 'code', digits: screen.digits + digit, hint: '' };
+  if (screen.at === 'extension' && screen.digits.length < EXTENSION_DIGITS)
+    return { ...screen, digits: screen.digits + digit };
+  if (screen.at === 'courier' && screen.step === 'pin' && screen.pin.length < PIN_DIGITS.most)
+    return { ...screen, pin: screen.pin + digit };
+  if (screen.at === 'courier' && screen.step === 'booking') return { ...screen, booking: screen.booking + digit };
+  return screen;
+}
+
+/** The screen without the last digit. */
+export function erased(screen: Screen): Screen {
+  if (screen.at === 'code') return { at: 'code', digits: screen.digits.slice(0, -1), hint: '' };
+  if (screen.at === 'extension') return { ...screen, digits: screen.digits.slice(0, -1) };
+  if (screen.at === 'courier' && screen.step === 'pin') return { ...screen, pin: screen.pin.slice(0, -1) };
+  if (screen.at === 'courier' && screen.step === 'booking') return { ...screen, booking: screen.booking.slice(0, -1) };
+  return screen;
+}
+
+/** Whether all that the screen asks for is there. */
+export function complete(screen: Screen): boolean {
+  if (screen.at === 'code') return screen.digits.length === CODE_DIGITS;
+  if (screen.at === 'extension') return screen.digits.length === EXTENSION_DIGITS;
+  if (screen.at !== 'courier') return false;
+  if (screen.step === 'pin') return screen.pin.length >= PIN_DIGITS.least;
+  return screen[screen.step].trim() !== '';
+}
