@@ -21,6 +21,7 @@ from agents.cabinet_sensors import wire_sensors
 from agents.lock_boards import connect, plan_boards
 from agents.locker_downlink import STATUS, Downlink, local_time, software
 from agents.locker_inputs import keep_inputs
+from agents.locker_page import keep_page
 from agents.locker_upkeep import LockerUpkeep
 from agents.settings import NodeSettings
 from agents.trust import read_trust
@@ -337,6 +338,7 @@ class LockerAgent:
             clock=self._clock,
             inputs=self._inputs,
             staff=staff,
+            page=keep_page(kiosk, self._health, self._clock),
         )
         keep_inputs(self._settings.locker.inputs, self._base, self._inputs, self._clock, self._supervisor)
         listener = listen_kiosk(kiosk.host, kiosk.port)

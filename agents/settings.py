@@ -61,6 +61,15 @@ class Link(Settings, frozen=True):
     """Whose processes may connect: user names or numbers."""
 
 
+class Speech(Settings, frozen=True):
+    """Reads the screen out, by espeak-ng and aplay. Outputs are ALSA devices, such as ``plughw:1``."""
+
+    device: str = ""
+    """Heard by everybody: nothing personal is said there. Empty for none."""
+    headphones: str = ""
+    """Heard by one person, who is also told their door. Empty for none."""
+
+
 class Kiosk(Settings, frozen=True):
     """The kiosk's server."""
 
@@ -69,6 +78,9 @@ class Kiosk(Settings, frozen=True):
     port: Port = 8080
     page: Path = ""
     """The built page; empty for the one that came with the program."""
+    expected: bool = False
+    """Whether a screen stands here: one on which nothing new is drawn for 30 s is then told as hung."""
+    speech: Speech = Speech()
 
 
 class Bus(Settings, frozen=True):

@@ -12,6 +12,7 @@ class Part(msgspec.Struct):
     progressed: float
     restarts: int = 0
     fault: str = ""
+    vital: bool = True
 
 
 class Health:
@@ -20,9 +21,12 @@ class Health:
     def __init__(self) -> None:
         self._parts: dict[str, Part] = {}
 
-    def expect(self, name: str, *, mono: float, limit_s: float | None = None) -> None:
-        """Watch ``name`` from now on; with ``limit_s`` it is critical and must progress at least that often."""
-        self._parts[name] = Part(limit_s, mono)
+    def expect(self, name: str, *, mono: float, limit_s: float | None = None, vital: bool = True) -> None:
+        """Watch ``name`` from now on; with ``limit_s`` it is critical and must progress at least that often.
+
+        One that is not ``vital`` is told when it is late, and the process goes on: its end would mend nothing.
+        """
+        self._parts[name] = Part(limit_s, mono, vital=vital)
 
     def progress(self, name: str, mono: float) -> None:
         """``name`` did a piece of work, or looked and found none. That ends its fault."""
@@ -51,7 +55,7 @@ class Health:
 
     def healthy(self, mono: float) -> bool:
         """Whether the watchdog may be fed. A fault alone does not stop it: a restart mends no unplugged board."""
-        return not self.late(mono)
+        return not any(self._parts[name].vital for name in self.late(mono))
 
     def report(self, mono: float) -> Report:
         """All of it, for ``lastmile doctor`` and the health socket."""

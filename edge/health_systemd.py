@@ -59,8 +59,8 @@ async def feed(notifier: Notifier, health: Health, clock: Clock) -> None:
     while True:
         report = health.report(clock.mono())
         notifier.status(report.summary())
-        if report.healthy:
+        if health.healthy(clock.mono()):
             notifier.watchdog()
-        else:
+        if not report.healthy:
             _log.error("health.late", parts=list(health.late(clock.mono())))
         await clock.sleep(pace)

@@ -38,7 +38,7 @@ from locker.staffing import Staff
 from locker.websocket_http import first_of, until_gone
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from edge.clock import Clock
@@ -62,7 +62,7 @@ class KioskLimits(msgspec.Struct, frozen=True):
     """For a whole request body, which on the loopback arrives at once."""
 
 
-def build_kiosk(
+def build_kiosk(  # noqa: PLR0913 - the parts of a server of which a locker may lack some
     desk: Desk,
     *,
     token: str,
@@ -72,9 +72,10 @@ def build_kiosk(
     limits: KioskLimits | None = None,
     inputs: Inputs | None = None,
     staff: Staff | None = None,
+    page: Sequence[Route] = (),
 ) -> Starlette:
     """The ASGI application for ``desk``, and for ``staff``; ``inputs`` are the terminal's keypad and scanners, where it
-    has any.
+    has any, ``page`` what the page tells of itself (``locker.page_http``).
 
     ``static`` is the folder of the built page, ``hosts`` the exact Host values under which the page is reached, such as
     ``{"127.0.0.1:8080"}``; ``token`` is what the page has to show (see ``Guard``).
@@ -94,7 +95,7 @@ def build_kiosk(
     api = _Api(desk, limits, inputs)
     for_staff = [] if staff is None else [Mount("/staff", routes=staff_routes(staff, limits.body_seconds))]
     routes = [
-        Mount("/api", routes=[*for_staff, *api.routes()]),
+        Mount("/api", routes=[*for_staff, *api.routes(), *page]),
         Mount("/", app=StaticFiles(directory=static, html=True)),
     ]
     return Starlette(routes=routes, middleware=[guard], exception_handlers=handlers)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Bring in what the tests need and no package registry carries: the distribution's mosquitto, PostgreSQL, RabbitMQ,
-# Chromium, systemd's own checker of units, and what loses packets. Changes nothing where they are there.
+# Chromium, espeak-ng, systemd's own checker of units, and what loses packets. Changes nothing where they are there.
 set -eu
 
 missing=
@@ -17,6 +17,7 @@ need mosquitto mosquitto
 need nftables nft
 need iproute2 tc
 need chromium chromium chromium-browser
+need espeak-ng espeak-ng
 need systemd systemd-analyze
 need postgresql pg_ctlcluster
 need rabbitmq-server rabbitmqctl

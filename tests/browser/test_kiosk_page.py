@@ -5,30 +5,18 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
 from locker.contract import Reason
 from locker.kiosk import Accepted, Refused, SessionState
 from tests.browser.conftest import Kiosk, OpenPage
-from tests.browser.gallery import BADGE, CODE, NO_WEBSOCKET, deposit, type_code
+from tests.browser.gallery import BADGE, CODE, NO_WEBSOCKET, at, deposit, heading, key, type_code
 from tests.locker.kiosk_rig import TOKEN, ScriptedDesk, served
 from web import KIOSK
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 S = SessionState
-
-
-async def key(page: Page, name: str) -> None:
-    await page.get_by_role("button", name=name, exact=True).click()
-
-
-async def heading(page: Page, words: str) -> None:
-    await expect(page.get_by_role("heading")).to_have_text(words)
-
-
-async def at(page: Page, screen: str) -> None:
-    await expect(page.locator(f"[data-screen={screen}]")).to_be_visible()
 
 
 class TestCollecting:
@@ -56,7 +44,7 @@ class TestCollecting:
         await heading(page, "Door is open")
         await kiosk.desk.move("s1", S.CLOSED)
         await heading(page, "Thank you")
-        await page.clock.run_for(9_000)
+        await page.clock.run_for(21_000)
         await heading(page, "Type the code from your message")
 
     async def test_a_keyboard_alone_is_enough(self, kiosk: Kiosk, open_page: OpenPage) -> None:
@@ -64,10 +52,11 @@ class TestCollecting:
         page = await open_page(kiosk.url)
         await at(page, "code")
         reached = []
-        for _ in range(14):
+        for _ in range(18):
             await page.keyboard.press("Tab")
             reached.append(await page.evaluate("document.activeElement.ariaLabel ?? document.activeElement.innerText"))
-        assert reached == ["English", "Русский", "Courier", *"123456789", "Erase", "0"]
+        comforts = ["Larger text", "High contrast", "Keys lower down", "More time"]
+        assert reached == [*comforts, "English", "Русский", "Courier", *"123456789", "Erase", "0"]
         await page.keyboard.press("Enter")
         await expect(page.get_by_role("img", name="1 of 9 digits")).to_be_visible()
 
@@ -287,7 +276,7 @@ class TestTheScreenItself:
         page = await open_page(kiosk.url)
         await at(page, "code")
         await page.keyboard.type(CODE[:5])
-        await page.clock.run_for(37_000)
+        await page.clock.run_for(27_000)
         await expect(page.get_by_role("status")).to_contain_text("Still there?")
         await page.keyboard.type(CODE[5])
         await expect(page.get_by_role("status")).to_be_hidden()
@@ -363,6 +352,7 @@ class TestCouriers:
         await at(page, "door")
         await kiosk.desk.move("s1", S.OPEN)
         async with page.expect_response("**/api/sessions/s1/end"):
+            await key(page, "Something is wrong")
             await key(page, "I leave no parcel")
         await expect(page.get_by_text("Close the empty door")).to_be_visible()
         await kiosk.desk.move("s1", S.CLOSED)

@@ -47,6 +47,17 @@ def test_a_fault_is_shown_but_does_not_restart_the_process() -> None:
     assert health.report(6.0).summary() == "well"
 
 
+def test_a_part_whose_end_would_mend_nothing_is_told_and_costs_no_life() -> None:
+    """As a hung browser: to end the agent would shut doors to people, and not start the browser anew."""
+    health = Health()
+    health.expect("screen", mono=0.0, limit_s=30.0, vital=False)
+    assert health.healthy(31.0)
+    assert not health.report(31.0).healthy
+    assert health.report(31.0).summary() == "screen: no progress for 31 s"
+    health.progress("screen", 31.0)
+    assert health.report(32.0).healthy
+
+
 def test_a_late_part_without_a_fault_tells_since_when() -> None:
     health = Health()
     health.expect("pump", mono=0.0, limit_s=10.0)

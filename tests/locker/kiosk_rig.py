@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+from starlette.routing import Route
 
 from edge.clock import Clock
 from edge.clock_sim import ManualClock
@@ -29,6 +30,9 @@ from locker.kiosk import (
 from locker.kiosk_http import KioskLimits, build_kiosk, listen_kiosk, serve_kiosk
 from locker.staffing import Staff
 
+ANOTHER = {Word.DOES_NOT_FIT, Word.NOT_EMPTY, Word.WILL_NOT_CLOSE}
+"""After these words a deposit goes on behind another door."""
+
 TOKEN = "t0ken-of-this-boot_" + "x" * 24
 
 DOORS = [
@@ -45,18 +49,30 @@ class ScriptedDesk:
     later: list[Accepted | Refused] = field(default_factory=list)
     """Answers after the first one, each once; the last stays."""
     kind: SessionKind = SessionKind.COLLECT
+    """What a code asks for: the customer's parcel, or room for one that the customer brings."""
     door_views: list[DoorView] = field(default_factory=lambda: [*DOORS])
+    front_view: FrontView = field(default_factory=lambda: FrontView(900, 1600))
     spoken: tuple[str, ...] = ()
     asked: list[tuple[object, ...]] = field(default_factory=list)
     views: dict[str, SessionView] = field(default_factory=dict)
+    remote: str | None = None
+    """The session that was begun from afar."""
 
     def __post_init__(self) -> None:
         self._changed = asyncio.Condition()
         self.unwatched = asyncio.Event()
 
+    def begin_anew(self, doors: list[DoorView]) -> None:
+        """Forget what was scripted and asked, as for a page that is opened for the first time."""
+        self.answer, self.later, self.kind = Accepted("s1", "A1"), [], SessionKind.COLLECT
+        self.door_views, self.front_view = doors, FrontView(900, 1600)
+        self.remote = None
+        self.asked.clear()
+        self.views.clear()
+
     async def collect(self, code: str, extension: str | None, confirm: bool) -> Accepted | Refused:
         self.asked.append(("collect", code, extension, confirm))
-        return self._say(SessionKind.COLLECT)
+        return self._say(self.kind)
 
     async def collect_by_voucher(self, voucher: str, confirm: bool) -> Accepted | Refused:
         self.asked.append(("voucher", voucher, confirm))
@@ -70,10 +86,16 @@ class ScriptedDesk:
 
     async def next(self, session: str) -> Accepted | Refused | None:
         self.asked.append(("next", session))
-        return self._say(self.views[session].kind) if session in self.views else None
+        before = self.views.get(session)
+        return None if before is None else self._say(SessionKind(before.next or before.kind.value))
 
     def current(self) -> SessionView | None:
-        return next((each for each in self.views.values() if each.state is not SessionState.ENDED), None)
+        return None if self.remote is None else self.views[self.remote]
+
+    def release(self, session: str, door: str) -> None:
+        """Somebody before the screen has opened ``door`` with an app."""
+        self.views[session] = SessionView(session, SessionKind.COLLECT, door, SessionState.UNLOCKING, opened=False)
+        self.remote = session
 
     def shown(self) -> ShownCode:
         return ShownCode("4821 73", 41.5)
@@ -88,7 +110,7 @@ class ScriptedDesk:
         return self.door_views
 
     def front(self) -> FrontView:
-        return FrontView(900, 1600)
+        return self.front_view
 
     async def watch(self, session: str) -> AsyncIterator[SessionView]:
         self.unwatched.clear()
@@ -105,20 +127,20 @@ class ScriptedDesk:
     async def end(self, session: str, word: Word) -> SessionView | None:
         self.asked.append(("end", session, word.value))
         view = self.views.get(session)
-        if view is not None and view.state is not SessionState.OPEN:
+        if view is not None and view.kind is SessionKind.DEPOSIT and word in ANOTHER:
+            await self.tell(session, next="deposit")
+        if view is not None and (view.state is not SessionState.OPEN or word is Word.WILL_NOT_CLOSE):
             await self.move(session, SessionState.ENDED)
         return self.views.get(session)
 
     async def move(self, session: str, state: SessionState) -> None:
-        view = self.views[session]
-        opened = view.opened or state is SessionState.OPEN
-        async with self._changed:
-            self.views[session] = msgspec.structs.replace(view, state=state, opened=opened)
-            self._changed.notify_all()
+        opened = self.views[session].opened or state is SessionState.OPEN
+        await self.tell(session, state=state, opened=opened)
 
-    async def leave_open(self, session: str) -> None:
+    async def tell(self, session: str, **more: object) -> None:
+        """More of the session is known: its ``count``, ``shut``, ``next`` or ``carry``."""
         async with self._changed:
-            self.views[session] = msgspec.structs.replace(self.views[session], shut="chime")
+            self.views[session] = msgspec.structs.replace(self.views[session], **more)
             self._changed.notify_all()
 
     def _say(self, kind: SessionKind) -> Accepted | Refused:
@@ -150,6 +172,7 @@ async def served(
     limits: KioskLimits | None = None,
     inputs: Inputs | None = None,
     staff: Staff | None = None,
+    page: Sequence[Route] = (),
     port: int = 0,
 ) -> AsyncIterator[str]:
     """The kiosk's server on a free port of the loopback (or on ``port``); gives its ``host:port``."""
@@ -157,7 +180,15 @@ async def served(
     host = f"127.0.0.1:{listener.getsockname()[1]}"
     hosts, clock = frozenset({host}), clock or ManualClock()
     app = build_kiosk(
-        desk, token=TOKEN, static=static, hosts=hosts, clock=clock, limits=limits, inputs=inputs, staff=staff
+        desk,
+        token=TOKEN,
+        static=static,
+        hosts=hosts,
+        clock=clock,
+        limits=limits,
+        inputs=inputs,
+        staff=staff,
+        page=page,
     )
     serving = asyncio.create_task(serve_kiosk(app, listener))
     try:

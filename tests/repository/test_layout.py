@@ -12,7 +12,7 @@ from tests.repository.source import ROOT, functions, imports, length, name_of, n
 
 MEDIA = (
     *("serial", "gpio", "mavlink", "mqtt", "amqp", "sql", "http", "socket", "file", "clock", "asyncio", "systemd"),
-    *("evdev", "camera", "sim"),
+    *("evdev", "camera", "process", "sim"),
 )
 
 COMPUTE = {"msgspec", "joserfc", "cryptography"}

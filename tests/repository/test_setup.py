@@ -75,7 +75,7 @@ def test_without_rights_the_missing_packages_are_named(commands: Path) -> None:
 
 
 def test_nothing_is_installed_where_nothing_is_missing(commands: Path) -> None:
-    for name in ("mosquitto", "chromium", "systemd-analyze", "pg_ctlcluster", "rabbitmqctl", "nft", "tc"):
+    for name in ("mosquitto", "chromium", "systemd-analyze", "pg_ctlcluster", "rabbitmqctl", "nft", "tc", "espeak-ng"):
         put(commands, name)
     put(commands, "id", "echo 0")
     put(commands, "apt-get", "exit 70")

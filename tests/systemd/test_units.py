@@ -116,7 +116,7 @@ def test_every_user_and_group_that_is_used_is_made() -> None:
     for line in (SYSTEMD / "lastmile.tmpfiles.conf").read_text().splitlines():
         if line.startswith("d"):
             used |= set(line.split()[3:5]) - {"root"}
-    assert used | (supplementary - {"dialout"}) == made
+    assert used | (supplementary - {"audio", "dialout"}) == made
 
 
 def test_sysusers_reads_its_file() -> None:
