@@ -179,6 +179,7 @@ def _said(word: int, *states: SessionState, courier: bool = False) -> Step:
 
     async def reach(page: Page, desk: ScriptedDesk) -> None:
         await _session(SessionState.OPEN, courier=courier)(page, desk)
+        await expect(page.locator(".tone-go")).to_be_visible()
         await page.keyboard.press("1")
         await page.keyboard.press(str(word))
         await expect(page.locator(".list")).to_be_hidden()
@@ -204,17 +205,20 @@ def _told(*states: SessionState, kind: SessionKind = SessionKind.COLLECT, **more
 
 async def _telling(page: Page, desk: ScriptedDesk) -> None:
     await _session(SessionState.OPEN)(page, desk)
+    await expect(page.locator(".tone-go")).to_be_visible()
     await page.keyboard.press("1")
 
 
 async def _courier_telling(page: Page, desk: ScriptedDesk) -> None:
     await _session(SessionState.OPEN, courier=True)(page, desk)
+    await expect(page.locator(".tone-go")).to_be_visible()
     await page.keyboard.press("1")
 
 
 async def _next_jammed(page: Page, desk: ScriptedDesk) -> None:
     await _told(SessionState.OPEN, SessionState.CLOSED, next="collect")(page, desk)
     desk.answer = Accepted("s2", "A2")
+    await at(page, "done")
     await page.keyboard.press("2")
     await expect(page.locator("[data-screen=door]")).to_be_visible()
     await desk.move("s2", SessionState.JAMMED)
