@@ -14,7 +14,7 @@ from locker.terminal import Key
 from tests.browser.conftest import Kiosk, OpenPage
 from tests.browser.gallery import CODE, SEALED, at, cabinet, deposit, heading, key, type_code
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.xdist_group("browser")]
 
 S = SessionState
 

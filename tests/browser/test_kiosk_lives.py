@@ -18,7 +18,7 @@ from tests.browser.gallery import at, key, type_code
 from tests.locker.kiosk_rig import TOKEN, ScriptedDesk, served
 from web import KIOSK
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.xdist_group("browser")]
 
 HANG = "() => { let sum = 0; for (let turn = 0; turn < 4e9; turn++) sum += turn; return sum; }"
 """Run in the page: its only thread is busy for some seconds, as in a page that has lost itself."""

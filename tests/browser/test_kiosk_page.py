@@ -14,7 +14,7 @@ from tests.browser.gallery import BADGE, CODE, NO_WEBSOCKET, at, deposit, headin
 from tests.locker.kiosk_rig import TOKEN, ScriptedDesk, served
 from web import KIOSK
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.xdist_group("browser")]
 
 S = SessionState
 

@@ -10,7 +10,7 @@ from tests.browser.conftest import Kiosk, OpenPage
 from tests.browser.gallery import BADGE, at, cabinet, come_in, heading, key
 from tests.browser.staff_script import ScriptedStaff
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.xdist_group("browser")]
 
 S = SessionState
 

@@ -33,6 +33,9 @@ from locker.staffing import Staff
 ANOTHER = {Word.DOES_NOT_FIT, Word.NOT_EMPTY, Word.WILL_NOT_CLOSE}
 """After these words a deposit goes on behind another door."""
 
+ASKED_WITHIN_S = 10.0
+"""A page on a machine with much to do."""
+
 TOKEN = "t0ken-of-this-boot_" + "x" * 24
 
 DOORS = [
@@ -60,6 +63,7 @@ class ScriptedDesk:
 
     def __post_init__(self) -> None:
         self._changed = asyncio.Condition()
+        self._begun = asyncio.Event()
         self.unwatched = asyncio.Event()
 
     def begin_anew(self, doors: list[DoorView]) -> None:
@@ -134,6 +138,11 @@ class ScriptedDesk:
         return self.views.get(session)
 
     async def move(self, session: str, state: SessionState) -> None:
+        """The session comes so far, once the page has asked for it."""
+        async with asyncio.timeout(ASKED_WITHIN_S):
+            while session not in self.views:
+                self._begun.clear()
+                await self._begun.wait()
         opened = self.views[session].opened or state is SessionState.OPEN
         await self.tell(session, state=state, opened=opened)
 
@@ -152,6 +161,7 @@ class ScriptedDesk:
         if isinstance(answer, Accepted):
             view = SessionView(answer.session, kind, answer.door, SessionState.UNLOCKING, opened=False)
             self.views[answer.session] = view
+            self._begun.set()
         return answer
 
 
