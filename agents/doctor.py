@@ -13,7 +13,7 @@ from agents.cabinet_sensors import wire_sensors
 from agents.calibration_file import write_option
 from agents.check import check_certificate
 from agents.cloud_sync import broker_settings
-from agents.doctor_boards import examine_bus, serial_ports
+from agents.doctor_boards import examine_bus
 from agents.doctor_broker import examine_broker
 from agents.doctor_bus import SCAN, DoctorBus, Heard, Scan, buses_of
 from agents.doctor_ledger import proven_empty
@@ -25,6 +25,8 @@ from edge.clock import Clock
 from edge.errors import ConfigError, LastmileError
 from edge.settings_file import read_settings
 from locker.layout import Layout
+from locker.scanner_evdev import input_devices
+from locker.scanner_serial import serial_ports
 
 SPARE = 4
 """Times its reserve that a disk should have left: the journal grows by a few MiB a day."""
@@ -52,7 +54,8 @@ class Doctor:
             yield finding
         async for finding in self._sensors():
             yield finding
-        yield serial_ports()
+        yield _listed("serial ports", serial_ports())
+        yield _listed("keyboards and scanners", input_devices())
 
         def note_alone(answer: Heard) -> None:
             if answer.board is not None and answer.answers == 1 and not answer.ruins:
@@ -166,3 +169,8 @@ class Doctor:
                 yield fault(where, "gives no reading", "correct its file or its format")
             else:
                 yield good(where, f"{each.watched.value}: {reading:g}")
+
+
+def _listed(what: str, found: list[tuple[str, str]]) -> Finding:
+    """What this machine has, so that a wrong path can be corrected."""
+    return note(what, ", ".join(f"{path} ({name})" for path, name in found) or "none")

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 
-from serial.tools import list_ports
-
 from agents.doctor_bus import DoctorBus, Heard, Scan, heard_at
 from agents.doctor_report import Finding, failed, fault, good, note
 from edge.errors import DeviceError
-
-
-def serial_ports() -> Finding:
-    """What this machine has, so that a wrong path can be corrected."""
-    found = sorted(f"{each.device} ({each.description})" for each in list_ports.comports())
-    return note("serial ports", ", ".join(found) or "none")
 
 
 async def examine_bus(bus: DoctorBus, scan: Scan, heard: Callable[[Heard], None]) -> AsyncIterator[Finding]:

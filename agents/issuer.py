@@ -34,8 +34,6 @@ ANSWER_S = 15.0
 """For a nonce: a mobile link's worst round trip, several times over."""
 OUTCOME_S = 45.0
 """For the last word: a mobile link's round trip, and three pulses at a door, which take 6 s."""
-BOOKING_DAYS = 30
-"""How long a booking command may wait for a node that is off, where nobody says otherwise."""
 DAY_S = 86_400
 
 

@@ -245,10 +245,6 @@ class Pump:
             if stream.event_class is not EventClass.AUDIT and stream.position > stream.acked
         ]
 
-    def backlog_known(self) -> int:
-        """Numbers sent and not yet acknowledged by every consumer, all streams together."""
-        return sum(stream.position - stream.acked for stream in self._streams.values())
-
     def position(self, epoch: str, event_class: EventClass) -> int:
         """The send position of a stream, 0 when there is none."""
         stream = self._streams.get((event_class, epoch))
