@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Final, Protocol, runtime_checkable
+from typing import Annotated, Any, Final, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -222,3 +222,19 @@ def numbers_by_address(wirings: Mapping[int, _Addressed]) -> dict[int, int]:
                 remedy="give each board an address of its own: two would open two doors",
             )
     return numbers
+
+
+class _Wired(_Addressed, Protocol):
+    @property
+    def locks(self) -> int: ...
+
+
+_W = TypeVar("_W", bound=_Wired)
+
+
+def wiring_of(wirings: Mapping[int, _W], latch: Latch) -> _W:
+    """The board that ``latch`` is wired to. Raises ``ConfigError`` for a board or a lock that is not wired."""
+    wiring = wirings.get(latch.board)
+    if wiring is None or latch.lock not in range(wiring.locks):
+        raise ConfigError(f"no lock is wired at {latch}", remedy="correct latch or board")
+    return wiring

@@ -19,7 +19,7 @@ import msgspec
 from edge.errors import ConfigError
 from edge.settings import Settings
 from locker import board as port
-from locker.board import COIL_MOST, BusTiming, CoilMs, Query, SerialDriver, numbers_by_address
+from locker.board import COIL_MOST, BusTiming, CoilMs, Query, SerialDriver, numbers_by_address, wiring_of
 from locker.latch import Hook, Latch, Reading
 
 BOARDS: Final = 16
@@ -257,9 +257,7 @@ class Codec:
         return self._queries[board]
 
     def unlock(self, latch: Latch) -> bytes:
-        wiring = self._wirings.get(latch.board)
-        if wiring is None or latch.lock not in range(wiring.locks):
-            raise ConfigError(f"no lock is wired at {latch}", remedy="correct latch or board")
+        wiring = wiring_of(self._wirings, latch)
         return unlock(wiring.address, latch.lock)
 
     def ask_coil_time(self, board: int) -> bytes:

@@ -21,7 +21,7 @@ import msgspec
 from edge.errors import ConfigError
 from edge.settings import Settings
 from locker import board as port
-from locker.board import COIL_MOST, BusTiming, Query, SerialDriver, numbers_by_address
+from locker.board import COIL_MOST, BusTiming, Query, SerialDriver, numbers_by_address, wiring_of
 from locker.latch import Hook, Latch, Reading
 
 BOARDS: Final = range(1, 248)
@@ -323,9 +323,7 @@ class Codec:
         return self._queries[board]
 
     def unlock(self, latch: Latch) -> bytes:
-        wiring = self._wirings.get(latch.board)
-        if wiring is None or latch.lock not in range(wiring.locks):
-            raise ConfigError(f"no lock is wired at {latch}", remedy="correct latch or board")
+        wiring = wiring_of(self._wirings, latch)
         return flash(wiring.address, latch.lock, wiring.coil_ms / 1000)
 
     def calm(self, board: int) -> bytes:

@@ -29,6 +29,7 @@ from locker.board import (
     Stranger,
     Word,
     numbers_by_address,
+    wiring_of,
 )
 from locker.latch import Hook, Latch, Reading
 
@@ -115,9 +116,7 @@ class Codec:
         return self._queries[board]
 
     def unlock(self, latch: Latch) -> bytes:
-        wiring = self._wirings.get(latch.board)
-        if wiring is None or latch.lock not in range(wiring.locks):
-            raise ConfigError(f"no lock is wired at {latch}", remedy="correct latch or board")
+        wiring = wiring_of(self._wirings, latch)
         return unlock(wiring.address, latch.lock + 1)
 
     def feed(self, data: bytes) -> list[Event]:
